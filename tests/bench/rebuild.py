@@ -194,15 +194,15 @@ async def bench_while_recording(
 
 async def run_all(archive: Archive, days: ObjectsByDay) -> dict[str, Any]:
     figures = await bench_without_recording(archive, days, ROUNDS)
-    beside = await bench_while_recording(archive, days, RECORDED, FULL, ROUNDS)
+    while_recording = await bench_while_recording(archive, days, RECORDED, FULL, ROUNDS)
     return {
         "segments": sum(days.values()),
         "camera_days": len(days),
         "alone": figures,
-        "while_recording": beside,
+        "while_recording": while_recording,
         "district_minutes": {
             "alone": round(DISTRICT / figures["rebuild_s"] / 60),
-            "while_recording": round(DISTRICT / beside["rebuild_s"] / 60),
+            "while_recording": round(DISTRICT / while_recording["rebuild_s"] / 60),
         },
     }
 

@@ -27,7 +27,7 @@ async def _run(found: Engine, wanted: set[str]) -> tuple[dict[str, object], bool
         for name, row in ROWS.items():
             if not wanted or name in wanted:
                 rows.append(await row(footage))
-                print(json.dumps(rows[-1].told()), flush=True)
+                print(json.dumps(rows[-1].as_dict()), flush=True)
         facts = await sealed(stack)
         sizes = await stack.sizes()
     result = {
@@ -36,7 +36,7 @@ async def _run(found: Engine, wanted: set[str]) -> tuple[dict[str, object], bool
         "engine": found.version,
         "base": "Debian 13 by debootstrap, in place of the pulled images (tests/compose)",
         "ready_s": round(started_s, 1),
-        "rows": [row.told() for row in rows],
+        "rows": [row.as_dict() for row in rows],
         "sealed": facts,
         **sizes,
     }

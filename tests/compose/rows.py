@@ -62,7 +62,7 @@ class Row:
             and self.worst_gap_s <= self.gap_most_s
         )
 
-    def told(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, object]:
         return {**asdict(self), "allowed": list(self.allowed), "ok": self.ok}
 
 
@@ -72,12 +72,12 @@ class Footage:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
 
-    async def over(self, name: str, deed: Callable[[], Awaitable[None]], *allowed: str) -> Row:
+    async def over(self, name: str, operation: Callable[[], Awaitable[None]], *allowed: str) -> Row:
         """Runs the operation; counts from before it until every camera has recovered."""
         row = Row(name, allowed=allowed, gap_most_s=ALONE_MOST_S if allowed else 0.0)
         from_us, began = now_us(), time.monotonic()
         await asyncio.sleep(AROUND_S)
-        await deed()
+        await operation()
         row.took_s = round(time.monotonic() - began - AROUND_S, 1)
         await self.stack.cameras_record()
         await asyncio.sleep(AROUND_S)
@@ -140,7 +140,7 @@ def _may_repeat(listed: list[ListedSegment], objects: list[list[StoredPicture]])
     return max(0, len(epochs) - 1) * max(map(len, objects), default=0)
 
 
-async def nothing(footage: Footage) -> Row:
+async def record_only(footage: Footage) -> Row:
     """Records without an operation; a clip through the published port must have pictures."""
     row = await footage.over("records", lambda: asyncio.sleep(20))
     async with footage.stack.api() as api:
@@ -160,11 +160,11 @@ def restarted(service: str, *allowed: str) -> Callable[[Footage], Awaitable[Row]
     """`docker compose restart`: SIGTERM with its grace period."""
 
     async def row(footage: Footage) -> Row:
-        async def deed() -> None:
+        async def operation() -> None:
             await asyncio.to_thread(footage.stack.compose, "restart", service)
             await footage.stack.ready(service)
 
-        return await footage.over(f"restart {service}", deed, *allowed)
+        return await footage.over(f"restart {service}", operation, *allowed)
 
     return row
 
@@ -173,7 +173,7 @@ def killed(service: str) -> Callable[[Footage], Awaitable[Row]]:
     """`docker kill`, then up again."""
 
     async def row(footage: Footage) -> Row:
-        async def deed() -> None:
+        async def operation() -> None:
             one = footage.stack.compose("ps", "-q", service).split()[0]
             footage.stack.docker("kill", one)
             await asyncio.sleep(3)
@@ -182,7 +182,7 @@ def killed(service: str) -> Callable[[Footage], Awaitable[Row]]:
             for name in SERVICES:
                 await footage.stack.ready(name)
 
-        return await footage.over(f"kill {service}", deed)
+        return await footage.over(f"kill {service}", operation)
 
     return row
 
@@ -208,7 +208,7 @@ async def rolling(footage: Footage) -> Row:
     """Adds a second ingest, then replaces every service replica by replica while requests are sent to the API."""
     stack, answers = footage.stack, list[int]()
 
-    async def asking(stopped: asyncio.Event) -> None:
+    async def send_requests(stopped: asyncio.Event) -> None:
         async with stack.api() as api:
             while not stopped.is_set():
                 try:
@@ -220,11 +220,11 @@ async def rolling(footage: Footage) -> Row:
                     answers.append(0)
                 await asyncio.sleep(0.2)
 
-    async def deed() -> None:
+    async def operation() -> None:
         await asyncio.to_thread(stack.compose, "up", "-d", "--wait", "--no-build", "--scale", "ingest=2")
         stopped = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(asking(stopped))
+            tasks.create_task(send_requests(stopped))
             for service in ("ingest", "recorder", "indexer"):
                 for one in (await asyncio.to_thread(stack.compose, "ps", "-q", service)).split():
                     await asyncio.to_thread(stack.docker, "restart", "-t", "50", one)
@@ -233,14 +233,14 @@ async def rolling(footage: Footage) -> Row:
         await asyncio.to_thread(stack.compose, "restart", "api")  # the api has one replica, so its restart is an outage
         await stack.ready("api")
 
-    row = await footage.over("rolling restart, two ingests", deed)
+    row = await footage.over("rolling restart, two ingests", operation)
     assert len(answers) > 50
     row.api_5xx = sum(1 for status in answers if status >= 500 or status == 0)
     return row
 
 
 ROWS: dict[str, Callable[[Footage], Awaitable[Row]]] = {
-    "records": nothing,
+    "records": record_only,
     "restart-recorder": restarted("recorder"),
     "restart-indexer": restarted("indexer"),
     "restart-api": restarted("api"),

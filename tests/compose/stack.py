@@ -30,7 +30,7 @@ class Stack:
         self.port, *_ = pick_free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self._key = ""
-        self._said = {
+        self._environment = {
             **engine.environment(),
             "COMPOSE_PROFILES": "silo,demo",
             "COMPOSE_PROJECT_NAME": PROJECT,
@@ -41,10 +41,10 @@ class Stack:
     def compose(self, *words: str, timeout_s: float = 400) -> str:
         """Runs `docker compose`. Raises Failed."""
         tool = shutil.which("docker-compose", path=str(Path(sys.prefix, "bin"))) or "docker-compose"
-        return run([tool, "-f", str(ROOT / "deploy/docker-compose.yml"), *words], self._said, timeout_s)
+        return run([tool, "-f", str(ROOT / "deploy/docker-compose.yml"), *words], self._environment, timeout_s)
 
     def docker(self, *words: str) -> str:
-        return run(["docker", *words], self._said)
+        return run(["docker", *words], self._environment)
 
     @asynccontextmanager
     async def up(self) -> AsyncGenerator[float]:

@@ -65,7 +65,7 @@ def ran(*argv: str | Path, cwd: Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def beside() -> None:
+def deploy_packages() -> None:
     """Adds the packages of requirements/deploy.in at the end of the module search path."""
     wanted = DEPLOY.parent / "requirements/deploy.in"
     folder = CACHE / f"deploy-{hashlib.sha256(wanted.read_bytes()).hexdigest()[:12]}"
@@ -120,18 +120,18 @@ def strimzi() -> dict[str, Map]:
 
 
 def _faults(schema: Map, one: Map) -> list[str]:
-    judge: Any = jsonschema.Draft202012Validator(schema)
-    return [str(error.message) for error in judge.iter_errors(one)]
+    validator: Any = jsonschema.Draft202012Validator(schema)
+    return [str(error.message) for error in validator.iter_errors(one)]
 
 
 @pytest.mark.timeout(900)
 def test_strimzi_crds_accept_kafka_topics_and_users(district: list[Map], strimzi: dict[str, Map]) -> None:
-    judged = [one for one in district if one["kind"] in strimzi]
-    assert {one["kind"] for one in judged} == set(WITHOUT_SCHEMA["kafka.strimzi.io/v1"])
-    assert {one["metadata"]["name"]: _faults(strimzi[one["kind"]], one) for one in judged} == {
-        one["metadata"]["name"]: [] for one in judged
+    checked = [one for one in district if one["kind"] in strimzi]
+    assert {one["kind"] for one in checked} == set(WITHOUT_SCHEMA["kafka.strimzi.io/v1"])
+    assert {one["metadata"]["name"]: _faults(strimzi[one["kind"]], one) for one in checked} == {
+        one["metadata"]["name"]: [] for one in checked
     }
-    one = next(one for one in judged if one["kind"] == "KafkaTopic")
+    one = next(one for one in checked if one["kind"] == "KafkaTopic")
     assert _faults(strimzi["KafkaTopic"], {**one, "spec": {**one["spec"], "partition": 1}})
 
 
@@ -150,18 +150,20 @@ def _unknown(given: object, known: object, where: str = "") -> list[str]:
     return []
 
 
-def _judged(one: Map) -> list[str]:
+def _unknown_fields(one: Map) -> list[str]:
     model: Any = getattr(import_module(MODELS[one["apiVersion"]]), one["kind"])
     known = model.model_validate(one).model_dump(by_alias=True, exclude_unset=True, mode="json")
     return _unknown(one, known)
 
 
 def test_keda_and_prometheus_operator_crds_accept_their_objects(district: list[Map]) -> None:
-    judged = [one for one in district if one["apiVersion"] in MODELS]
-    assert {one["kind"] for one in judged} == {k for v in MODELS for k in WITHOUT_SCHEMA[v]}
-    assert {one["metadata"]["name"]: _judged(one) for one in judged} == {one["metadata"]["name"]: [] for one in judged}
-    one = next(one for one in judged if one["kind"] == "ScaledObject")
-    assert _judged({**one, "spec": {**one["spec"], "maxReplicas": 3}}) == [".spec.maxReplicas"]
+    checked = [one for one in district if one["apiVersion"] in MODELS]
+    assert {one["kind"] for one in checked} == {k for v in MODELS for k in WITHOUT_SCHEMA[v]}
+    assert {one["metadata"]["name"]: _unknown_fields(one) for one in checked} == {
+        one["metadata"]["name"]: [] for one in checked
+    }
+    one = next(one for one in checked if one["kind"] == "ScaledObject")
+    assert _unknown_fields({**one, "spec": {**one["spec"], "maxReplicas": 3}}) == [".spec.maxReplicas"]
 
 
 @pytest.mark.timeout(900)

@@ -108,12 +108,12 @@ def _config(pipeline: Pipeline) -> str:
 
 @asynccontextmanager
 async def _watched(home: Path) -> AsyncGenerator[Watched]:
-    stays, goes, port = pick_free_ports(3)
+    kept_port, killed_port, port = pick_free_ports(3)
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(all_running(home))
         await prepare(servers)
-        await _camera(stack, home, STAYS, stays)
-        camera = await _camera(stack, home, GOES, goes)
+        await _camera(stack, home, STAYS, kept_port)
+        camera = await _camera(stack, home, GOES, killed_port)
         own: dict[str, dict[str, str]] = {
             "indexer": {"DISTRICAM_STORAGE__MAX_BYTES": str(1 << 40), "DISTRICAM_INDEXER__SETTLE_S": "5"},
             "recorder": {"DISTRICAM_RECORDER__CONTACT_S": "3"},
@@ -121,7 +121,7 @@ async def _watched(home: Path) -> AsyncGenerator[Watched]:
         pipeline = await stack.enter_async_context(services_running(home, servers, overrides=own))
         cameras = [
             {"camera_id": name, "name": name, "url": f"rtsp://127.0.0.1:{at}/{name}"}
-            for name, at in ((STAYS, stays), (GOES, goes))
+            for name, at in ((STAYS, kept_port), (GOES, killed_port))
         ]
         await apply_cameras(home / "cameras.yaml", cameras, servers.environment())
         (home / "prometheus.yml").write_text(_config(pipeline))
@@ -197,7 +197,7 @@ async def _rules(watched: Watched) -> None:
 async def _metrics(watched: Watched) -> None:
     """Each metric of docs/metrics.md is exported by the service listed there."""
     async with httpx.AsyncClient(timeout=5) as client:
-        told = {name: (await client.get(f"{watched.pipeline[name].health_url}/metrics")).text for name in SERVICES}
+        exported = {name: (await client.get(f"{watched.pipeline[name].health_url}/metrics")).text for name in SERVICES}
     for metric in catalogue.registered():
         for name in SERVICES if metric.service == "every service" else [metric.service]:
-            assert f"# TYPE {metric.name} " in told[name], metric.name
+            assert f"# TYPE {metric.name} " in exported[name], metric.name

@@ -33,7 +33,7 @@ def first_run(home: Path) -> None:
     assert "dc_" not in done.stdout + done.stderr
 
 
-def told(container: Container, home: Path) -> ApiSettings:
+def settings_of(container: Container, home: Path) -> ApiSettings:
     """The api's settings from the container's environment, with its files in `home`."""
     assert container.program == "districam-api"
     given = {name: KNOB.sub(r"\1", value) for name, value in container.environment.items() if "_API__" in name}
@@ -55,7 +55,7 @@ def test_generated_compose_secrets_start_the_api_and_let_nobody_in(tmp_path: Pat
     first_run(tmp_path)
     assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == made, "each `up` leaves it as it is"
     (api,) = [one for one in compose_containers() if one.where == "compose/api"]
-    found = told(api, tmp_path)
+    found = settings_of(api, tmp_path)
     assert (found.host, found.is_secure, found.trusted_proxies) == ("0.0.0.0", False, ())  # noqa: S104  # inside a container
 
 
@@ -65,4 +65,4 @@ def test_each_overlays_api_starts_and_knows_whether_it_is_behind_https(
 ):
     first_run(tmp_path)
     (api,) = [one for one in kubernetes_containers(build_overlay(overlay)) if one.where == "Deployment/api"]
-    assert told(api, tmp_path).is_secure == is_secure
+    assert settings_of(api, tmp_path).is_secure == is_secure

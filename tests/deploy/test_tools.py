@@ -76,7 +76,7 @@ def overlay(request: pytest.FixtureRequest) -> list[Map]:
     return build_overlay(request.param)
 
 
-def _judged(text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def _validated(text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     file = tmp_path / "objects.yaml"
     file.write_text(text)
     return ran("kubernetes-validate", "--strict", str(file))
@@ -85,7 +85,7 @@ def _judged(text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_kubernetes_schemas_accept_every_object(name: str, tmp_path: Path) -> None:
     text = ran("kubectl", "kustomize", str(DEPLOY / "k8s" / name)).stdout
-    done = _judged(text, tmp_path)
+    done = _validated(text, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     unjudged = {
         (line.partition(" api version ")[2].split()[0], line.partition(" for kind ")[2].split()[0])
@@ -97,7 +97,7 @@ def test_kubernetes_schemas_accept_every_object(name: str, tmp_path: Path) -> No
 
 def test_an_unknown_kubernetes_field_is_rejected(tmp_path: Path) -> None:
     text = ran("kubectl", "kustomize", str(DEPLOY / "k8s/base")).stdout
-    assert _judged(text.replace("periodSeconds:", "periodSecond:", 1), tmp_path).returncode != 0
+    assert _validated(text.replace("periodSeconds:", "periodSecond:", 1), tmp_path).returncode != 0
 
 
 def test_every_program_gets_only_known_arguments_and_variables(overlay: list[Map]) -> None:

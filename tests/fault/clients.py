@@ -38,7 +38,7 @@ async def slow_connections(scene: Scene) -> None:
         until_s = time.monotonic() + SLOW_FOR_S
         while time.monotonic() < until_s:
             await asyncio.to_thread(_trickle, held, (url.hostname, url.port))
-            await _answers_at_once(scene)
+            await _responds_at_once(scene)
     finally:
         for one in held.values():
             one.close()
@@ -60,7 +60,7 @@ def _trickle(held: dict[int, socket.socket], address: tuple[str, int]) -> None:
                 ended.close()
 
 
-async def _answers_at_once(scene: Scene) -> None:
+async def _responds_at_once(scene: Scene) -> None:
     began_s = time.monotonic()
     try:
         async with asyncio.timeout(AT_ONCE_S), httpx.AsyncClient() as http:
@@ -97,7 +97,7 @@ async def sleeping_downloads(scene: Scene) -> None:
         "to": format_instant(now_us - 5_000_000),
     }
     try:
-        async with _asking(base, made[0][1]) as viewer, _asking(base, made[1][1]) as other:
+        async with _client_with_key(base, made[0][1]) as viewer, _client_with_key(base, made[1][1]) as other:
             await _whole_clip(other, window, 30)
             path = f"/v1/cameras/cam-001/clip.mp4?{httpx.QueryParams(window)}"
             held = [await asyncio.to_thread(SlowClient, base, path, made[0][1]) for _ in range(SLEEPING)]
@@ -114,7 +114,7 @@ async def sleeping_downloads(scene: Scene) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _asking(base: str, key: str) -> AsyncGenerator[httpx.AsyncClient]:
+async def _client_with_key(base: str, key: str) -> AsyncGenerator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=base, timeout=20, headers={"Authorization": f"Bearer {key}"}) as http:
         yield http
 

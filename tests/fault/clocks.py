@@ -20,8 +20,8 @@ async def paused(scene: Scene, for_s: int, stepped_s: int = 0) -> None:
     ingest.signal(signal.SIGSTOP)
     try:
         await asyncio.sleep(for_s)
-        clocks.ingest_stood.write_text(
-            str(for_s + int(clocks.ingest_stood.read_text() if clocks.ingest_stood.exists() else 0))
+        clocks.ingest_suspended.write_text(
+            str(for_s + int(clocks.ingest_suspended.read_text() if clocks.ingest_suspended.exists() else 0))
         )
         clocks.ingest.write_text(str(stepped_s))
     finally:
@@ -43,9 +43,9 @@ async def starts_ahead(scene: Scene) -> None:
     await ingest.start()
     began_s = time.monotonic()
     await _until(scene, lambda row: row["state"] == "recording", "not all are recorded")
-    scene.ways.cameras.refuse()
+    scene.proxies.cameras.refuse()
     await _until(scene, lambda row: row["state"] != "recording" or not _drops(row), "who is gone still reads recording")
-    scene.ways.cameras.heal()
+    scene.proxies.cameras.heal()
     await asyncio.sleep(max(0.0, MINUTE_S - (time.monotonic() - began_s)))
     scene.clocks.ingest.write_text("0")
     await _nothing_ahead(scene)

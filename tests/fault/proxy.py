@@ -23,8 +23,8 @@ class Proxy:
     target_port: int
     answer: bytes | None = None
     upwards_bytes_s: float | None = None
-    spoils: bool = False
-    spoilt: int = 0
+    corrupts_next_upload: bool = False
+    corrupted_uploads: int = 0
     carried: int = 0
     _flows: asyncio.Event = field(default_factory=asyncio.Event)
     _open: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
@@ -86,8 +86,12 @@ class Proxy:
         while data := await reader.read(CHUNK):
             await self._flows.wait()
             await self._slowed(len(data))
-            if self.spoils and is_upload and len(data) > CHUNK // 16:
-                data, self.spoils, self.spoilt = _spoilt(data), False, self.spoilt + 1
+            if self.corrupts_next_upload and is_upload and len(data) > CHUNK // 16:
+                data, self.corrupts_next_upload, self.corrupted_uploads = (
+                    _with_flipped_bit(data),
+                    False,
+                    self.corrupted_uploads + 1,
+                )
             is_upload = data.startswith(b"PUT /") or (is_upload and not data.startswith((b"GET ", b"HEAD ")))
             self.carried += len(data)
             writer.write(data)
@@ -109,7 +113,7 @@ class Proxy:
         await asyncio.sleep(self._free_s - now_s)
 
 
-def _spoilt(data: bytes) -> bytes:
+def _with_flipped_bit(data: bytes) -> bytes:
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 

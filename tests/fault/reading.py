@@ -50,7 +50,7 @@ async def bit_flipped_in_fragments(scene: Scene) -> None:
 
 async def bit_flipped_in_cameras(scene: Scene) -> None:
     """A restarted ingest records the other cameras; the operator's command restores the one with the corrupt record."""
-    spoilt = flip_bit_in_every_batch(  # all revisions: an older one would suffice to record it
+    flipped_bits = flip_bit_in_every_batch(  # all revisions: an older one would suffice to record it
         scene.send_log.parent / "kafka", names.CAMERAS, partition_of(CULPRIT, PARTITIONS)
     )
     try:
@@ -71,7 +71,7 @@ async def bit_flipped_in_cameras(scene: Scene) -> None:
         )
         await _until(lambda: _record(scene, since_us, scene.cameras), timeout_s=60)
     finally:
-        for one in spoilt:
+        for one in flipped_bits:
             one.toggle()
 
 

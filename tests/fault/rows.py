@@ -89,17 +89,17 @@ def _store_killed(dead_s: float) -> Act:
 
 
 async def _store_answers_503(scene: Scene) -> None:
-    way = scene.ways.s3
-    way.answer = UNAVAILABLE
-    way.reset()
+    proxy_name = scene.proxies.s3
+    proxy_name.answer = UNAVAILABLE
+    proxy_name.reset()
     await asyncio.sleep(30)
-    way.heal()
+    proxy_name.heal()
 
 
 async def _store_is_slow(scene: Scene) -> None:
-    scene.ways.s3.upwards_bytes_s = BYTES_S / 10
+    scene.proxies.s3.upwards_bytes_s = BYTES_S / 10
     await asyncio.sleep(60)
-    scene.ways.s3.heal()
+    scene.proxies.s3.heal()
 
 
 async def _bucket_is_full(scene: Scene) -> None:
@@ -120,9 +120,9 @@ async def _redis_flushed(scene: Scene) -> None:
         await client.flushall()
 
 
-def _cut(way: str, for_s: float = 60) -> Act:
+def _cut(proxy_name: str, for_s: float = 60) -> Act:
     async def act(scene: Scene) -> None:
-        proxy = getattr(scene.ways, way)
+        proxy = getattr(scene.proxies, proxy_name)
         proxy.cut()
         await asyncio.sleep(for_s)
         proxy.heal()
@@ -140,9 +140,9 @@ def _clock_stepped(by_s: int) -> Act:
 
 
 async def _half_drop(scene: Scene) -> None:
-    scene.ways.cameras.refuse()
+    scene.proxies.cameras.refuse()
     await asyncio.sleep(10)
-    scene.ways.cameras.heal()
+    scene.proxies.cameras.heal()
 
 
 async def _poison(scene: Scene) -> None:
@@ -166,10 +166,10 @@ async def _deadletters(scene: Scene) -> bool:
 
 
 async def _bit_flipped(scene: Scene) -> None:
-    way, before = scene.ways.s3, scene.ways.s3.spoilt
-    way.spoils = True
+    proxy_name, before = scene.proxies.s3, scene.proxies.s3.corrupted_uploads
+    proxy_name.corrupts_next_upload = True
     async with asyncio.timeout(30):
-        while way.spoilt == before:
+        while proxy_name.corrupted_uploads == before:
             await asyncio.sleep(0.05)
 
 

@@ -47,7 +47,7 @@ STEPPED = Path(__file__).with_name("stepped")
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class Proxies:
     """The proxies between components."""
 
     ingest_kafka: Proxy
@@ -64,12 +64,12 @@ class Clocks:
 
     Attributes:
         ingest: the wall clock of ingest's host; whole seconds.
-        ingest_stood: how far its monotonic clock is behind because the machine was suspended.
+        ingest_suspended: how far its monotonic clock is behind because the machine was suspended.
         broker: the third broker's clock, if there are three.
     """
 
     ingest: Path
-    ingest_stood: Path
+    ingest_suspended: Path
     broker: Path
 
 
@@ -80,7 +80,7 @@ class Scene:
     servers: Servers
     pipeline: Pipeline
     api: ApiClient
-    ways: Ways
+    proxies: Proxies
     send_log: Path
     clocks: "Clocks"
     cameras: int
@@ -115,21 +115,21 @@ async def playing(home: Path, cameras: int = CAMERAS, *, brokers: int = 1) -> As
     """
     log, clocks = home / "sent.log", Clocks(home / "clock", home / "stood", home / "broker-clock")
     async with AsyncExitStack() as stack:
-        servers, ways = await _servers(stack, home, clocks, brokers)
+        servers, proxies = await _servers(stack, home, clocks, brokers)
         await prepare(servers)
-        urls = await _cameras(stack, home, log, ways.cameras, cameras)
+        urls = await _cameras(stack, home, log, proxies.cameras, cameras)
         pipeline = await stack.enter_async_context(
-            services_running(home, servers, environment=SETTINGS, overrides=_own(servers, ways, clocks))
+            services_running(home, servers, environment=SETTINGS, overrides=_own(servers, proxies, clocks))
         )
         records = [{"camera_id": name, "name": name, "url": url, "segment_s": SEGMENT_S} for name, url in urls.items()]
         await apply_cameras(home / "cameras.yaml", records, servers.environment())
         api = await stack.enter_async_context(open_api_client(pipeline.api_url, timeout_s=20))
-        scene = Scene(servers, pipeline, api, ways, log, clocks, cameras)
+        scene = Scene(servers, pipeline, api, proxies, log, clocks, cameras)
         await scene.recovered(time.time_ns() // 1000)
         yield scene
 
 
-async def _servers(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: int) -> tuple[Servers, Ways]:
+async def _servers(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: int) -> tuple[Servers, Proxies]:
     logs = home / "logs"
     ingest_in, ingest_out, recorder_in, recorder_out, s3_out, redis_out, rtsp_out, rtsp = pick_free_ports(8)
     detours = (kafka.ExtraListener(ingest_in, ingest_out), kafka.ExtraListener(recorder_in, recorder_out))
@@ -142,7 +142,7 @@ async def _servers(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: i
     s3 = await stack.enter_async_context(seaweedfs.running(home / "s3", log_dir=logs))
     redis = await stack.enter_async_context(valkey.running(home / "redis", log_dir=logs))
     store_port = int(s3.endpoint.rpartition(":")[2])
-    ways = Ways(
+    proxies = Proxies(
         *[
             await stack.enter_async_context(proxy.running(port, target))
             for port, target in (
@@ -154,7 +154,7 @@ async def _servers(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: i
             )
         ]
     )
-    return Servers(log, s3, redis), ways
+    return Servers(log, s3, redis), proxies
 
 
 async def _cluster(stack: AsyncExitStack, home: Path, clocks: Clocks, brokers: int) -> broker.Broker:
@@ -180,30 +180,30 @@ def set_off(clocks: Clocks, by_s: float) -> None:
         file.write(round(by_s * 1e6).to_bytes(8, "little", signed=True))
 
 
-def _own(servers: Servers, ways: Ways, clocks: Clocks) -> Mapping[str, Mapping[str, str]]:
-    store = {"DISTRICAM_S3__ENDPOINT": f"http://127.0.0.1:{ways.s3.port}"}
-    index = {"DISTRICAM_REDIS__URL": f"redis://127.0.0.1:{ways.redis.port}/0"}
+def _own(servers: Servers, proxies: Proxies, clocks: Clocks) -> Mapping[str, Mapping[str, str]]:
+    store = {"DISTRICAM_S3__ENDPOINT": f"http://127.0.0.1:{proxies.s3.port}"}
+    index = {"DISTRICAM_REDIS__URL": f"redis://127.0.0.1:{proxies.redis.port}/0"}
     return {
         "ingest": {
-            **_by_way(ways.ingest_kafka),
+            **_kafka_through(proxies.ingest_kafka),
             "PYTHONPATH": str(STEPPED),
             "CLOCK_STEP_FILE": str(clocks.ingest),
-            "CLOCK_STOOD_FILE": str(clocks.ingest_stood),
+            "CLOCK_STOOD_FILE": str(clocks.ingest_suspended),
         },
-        "recorder": {**_by_way(ways.recorder_kafka), **store},
+        "recorder": {**_kafka_through(proxies.recorder_kafka), **store},
         "indexer": {**store, **index},
         "api": {**store, **index},
     }
 
 
-def _by_way(way: Proxy) -> dict[str, str]:
+def _kafka_through(proxied: Proxy) -> dict[str, str]:
     """Kafka's address through the proxy, if there is one."""
-    return {"DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{way.port}"} if way.target_port else {}
+    return {"DISTRICAM_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{proxied.port}"} if proxied.target_port else {}
 
 
-async def _cameras(stack: AsyncExitStack, home: Path, log: Path, way: Proxy, count: int) -> dict[str, str]:
+async def _cameras(stack: AsyncExitStack, home: Path, log: Path, proxied: Proxy, count: int) -> dict[str, str]:
     """Starts the cameras; returns their URLs, every other one through the proxy."""
-    port, spec = way.target_port, home / "simcam.json"
+    port, spec = proxied.target_port, home / "simcam.json"
     names = [f"cam-{number:03d}" for number in range(1, count + 1)]
     clips = [{**CLIP, "label": name} for name in names]
     cameras = [{"id": name, "clip": clip} for name, clip in zip(names, clips, strict=True)]
@@ -211,4 +211,6 @@ async def _cameras(stack: AsyncExitStack, home: Path, log: Path, way: Proxy, cou
     await stack.enter_async_context(
         running_simulator(spec, port, home=home, cache=Path(".devkit/clips").absolute(), log=log)
     )
-    return {name: f"rtsp://127.0.0.1:{way.port if number % 2 else port}/{name}" for number, name in enumerate(names)}
+    return {
+        name: f"rtsp://127.0.0.1:{proxied.port if number % 2 else port}/{name}" for number, name in enumerate(names)
+    }

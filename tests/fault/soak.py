@@ -75,7 +75,7 @@ async def _soak(home: Path, duration_s: float, cameras: int, seed: int) -> tuple
         from_us, began_s = _now_us(), time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             weighing = tasks.create_task(_weigh(scene, run, began_s))
-            await _hurt(scene, run, Random(seed), began_s, duration_s)
+            await _kill_at_random(scene, run, Random(seed), began_s, duration_s)
             weighing.cancel()
         to_us = _now_us()
         await scene.recovered(to_us)
@@ -83,7 +83,7 @@ async def _soak(home: Path, duration_s: float, cameras: int, seed: int) -> tuple
         return run, await cost(scene, from_us, to_us)
 
 
-async def _hurt(scene: Scene, run: Run, dice: Random, began_s: float, duration_s: float) -> None:
+async def _kill_at_random(scene: Scene, run: Run, dice: Random, began_s: float, duration_s: float) -> None:
     while True:
         services_too = time.monotonic() - began_s < SERVICES_TOO_S
         await asyncio.sleep(dice.uniform(*APART_S) / (2 if services_too else 1))

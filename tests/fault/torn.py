@@ -24,7 +24,7 @@ async def tail_cut(scene: Scene, with_it: Sequence[str] = ()) -> None:
     services = [scene.pipeline[name].child for name in with_it]
     for child in (*services, broker):
         await child.kill()
-    before = _torn(data)
+    before = _truncate_all(data)
     await broker.start()
     for child in services:
         await asyncio.sleep(3)  # meanwhile ingest publishes, and the log grows beyond its old end
@@ -34,7 +34,7 @@ async def tail_cut(scene: Scene, with_it: Sequence[str] = ()) -> None:
             await asyncio.sleep(0.2)
 
 
-def _torn(data: Path) -> dict[tuple[str, int], int]:
+def _truncate_all(data: Path) -> dict[tuple[str, int], int]:
     """Truncates all partitions with footage; returns their former end offsets."""
     before: dict[tuple[str, int], int] = {}
     for topic, lost in LOST.items():

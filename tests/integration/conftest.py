@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def beside(context: Callable[[], AbstractAsyncContextManager[T]], within_s: float = 180) -> Generator[T]:
+def running_in_thread(context: Callable[[], AbstractAsyncContextManager[T]], within_s: float = 180) -> Generator[T]:
     """Keeps an asynchronous context open in a thread with its own loop, across the tests' loops."""
     outcome: queue.Queue[T | Exception] = queue.Queue()
     loops: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
@@ -108,7 +108,7 @@ def _error(value: object) -> Exception | None:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Generator[Servers]:
     """Apache Kafka, SeaweedFS and Valkey; raises with the reason if one is not available."""
     home = tmp_path_factory.mktemp("servers")
-    with beside(lambda: all_running(home)) as running:
+    with running_in_thread(lambda: all_running(home)) as running:
         yield running
 
 
@@ -117,7 +117,7 @@ def scenario() -> Generator[Scenario]:
     """Results of the shared scenario (`support.scenario`)."""
     with (
         TemporaryDirectory(prefix="districam-") as home,
-        beside(lambda: run_scenario(Path(home)), within_s=280) as record,
+        running_in_thread(lambda: run_scenario(Path(home)), within_s=280) as record,
     ):
         yield record
 

@@ -130,7 +130,7 @@ async def fill_index(redis: Redis):
     for event in EVENTS:
         await redis.zadd(names.events_key("cam-1"), {wire.encode_indexed_event(event, event.at_us + S): event.at_us})
     await redis.zadd(names.LATEST, {"cam-1": START_US + 60 * S, "cam-2": NOW_US})
-    await say(redis, READY)
+    await set_index_meta(redis, READY)
 
 
 READY = {
@@ -145,7 +145,7 @@ READY = {
 REBUILDING = {**READY, "state": "rebuilding", "progress": '{"objects": 12}'}
 
 
-async def say(redis: Redis, meta: Mapping[str, str]):
+async def set_index_meta(redis: Redis, meta: Mapping[str, str]):
     """Sets the index's metadata."""
     for name, value in meta.items():
         await redis.hset(names.META, name, value)
@@ -370,11 +370,11 @@ async def test_a_playlist_of_one_epoch_plays_without_warnings(api: ApiProcess, h
     assert response.headers["districam-gap-seconds"] == "20.000000"
     av.logging.set_level(av.logging.WARNING)
     try:
-        with av.logging.Capture() as said:
+        with av.logging.Capture() as output:
             assert await asyncio.to_thread(frames, str(response.request.url)) == 20 * FPS
     finally:
         av.logging.set_level(None)
-    assert said == []
+    assert output == []
 
 
 async def test_a_playlist_over_a_gap_plays_every_picture(http: httpx.AsyncClient):
@@ -638,11 +638,11 @@ async def test_an_index_that_is_not_ready_answers_503_with_its_progress(http: ht
             missing = await http.get(f"/v1/cameras{leaf}", params=params)
             assert problem(missing, 503)["progress"] == {}
             assert int(missing.headers["retry-after"]) > 0
-        await say(redis, REBUILDING)
+        await set_index_meta(redis, REBUILDING)
         rebuilding = await http.get("/v1/cameras/cam-1/timeline", params=WHOLE)
         assert problem(rebuilding, 503)["progress"] == {"objects": 12}
     finally:
-        await say(redis, READY)
+        await set_index_meta(redis, READY)
     assert (await http.get("/v1/streams")).status_code == 200
 
 
@@ -668,8 +668,8 @@ async def test_unreachable_redis_is_503_until_it_is_back(
 async def test_an_unreachable_store_is_503_for_media_only(
     stocked: S3Settings, redis_server: valkey.Redis, tmp_path: Path
 ):
-    (nobody,) = ports.pick_free_ports(1)
-    s3 = stocked.model_copy(update={"endpoint": f"http://127.0.0.1:{nobody}"})
+    (closed_port,) = ports.pick_free_ports(1)
+    s3 = stocked.model_copy(update={"endpoint": f"http://127.0.0.1:{closed_port}"})
     async with (
         api_running(s3, redis_server.url, tmp_path / "api.log") as api,
         httpx.AsyncClient(base_url=api.url, timeout=15) as http,
@@ -744,17 +744,17 @@ async def test_without_keys_only_a_loopback_address_may_be_bound(tmp_path: Path)
     keys = tmp_path / "keys"
     keys.write_text('{"keys": []}')
     for extra in ({}, {"DISTRICAM_API__KEYS_FILE": str(keys)}):
-        code, said = await asyncio.to_thread(refused, {"DISTRICAM_API__HOST": "0.0.0.0", **extra})  # noqa: S104
+        code, output = await asyncio.to_thread(refused, {"DISTRICAM_API__HOST": "0.0.0.0", **extra})  # noqa: S104
         assert code == 2
-        assert "DISTRICAM_API__HOST: " in said
-        assert "districam-api keys create" in said
+        assert "DISTRICAM_API__HOST: " in output
+        assert "districam-api keys create" in output
 
 
 async def test_a_port_in_use_is_named(api: ApiProcess):
     port = api.url.rpartition(":")[2]
-    code, said = await asyncio.to_thread(refused, {"DISTRICAM_API__PORT": port, "DISTRICAM_LOG__FORMAT": "json"})
+    code, output = await asyncio.to_thread(refused, {"DISTRICAM_API__PORT": port, "DISTRICAM_LOG__FORMAT": "json"})
     assert code == 2
-    assert "DISTRICAM_API__PORT" in said
+    assert "DISTRICAM_API__PORT" in output
 
 
 async def test_an_unknown_argument_is_refused():

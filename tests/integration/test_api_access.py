@@ -270,12 +270,15 @@ async def test_a_login_cookie_is_httponly_and_samesite_strict(http: httpx.AsyncC
 
 
 async def test_a_login_lasts_twelve_hours(http: httpx.AsyncClient, world: World):
-    now_us, who = time.time_ns() // 1000, bearer_of(world.viewer[0].id, LOGIN)
+    now_us, bearer_name = time.time_ns() // 1000, bearer_of(world.viewer[0].id, LOGIN)
     for for_us, status in ((S * 60, 200), (-1, 401)):
-        token = sign(TOKEN_KEY.encode(), "session", "", who, now_us + for_us)
+        token = sign(TOKEN_KEY.encode(), "session", "", bearer_name, now_us + for_us)
         answer = await http.get("/v1/session", headers={"Cookie": f"districam_session={token}"})
         assert answer.status_code == status
-    for secret, of in ((b"x" * 40, who), (TOKEN_KEY.encode(), world.viewer[0].id)):  # tokens of other signing keys
+    for secret, of in (
+        (b"x" * 40, bearer_name),
+        (TOKEN_KEY.encode(), world.viewer[0].id),
+    ):  # tokens of other signing keys
         token = sign(secret, "session", "", of, now_us + S * 60)
         unknown(await http.get("/v1/session", headers={"Cookie": f"districam_session={token}"}))
 
@@ -493,22 +496,22 @@ async def test_a_renewed_certificate_is_loaded_and_a_broken_one_is_not(world: Wo
     ) as api:  # fmt: skip
         assert await _presented(api) == _as_der(old.certificate)
         _take(served.certificate, new.certificate)
-        await _until_told(api, "certificate not reloaded")
+        await _until_logged(api, "certificate not reloaded")
         assert await _presented(api) == _as_der(old.certificate)
         _take(served.key, new.key)
-        await _until_told(api, "certificate reloaded")
+        await _until_logged(api, "certificate reloaded")
         assert await _presented(api) == _as_der(new.certificate)
         assert len(api.events("certificate not reloaded")) == 1
 
 
 def _take(place: Path, content: Path) -> None:
     """Replaces a file atomically, as certificate managers do."""
-    beside = place.with_suffix(".tmp")
-    beside.write_bytes(content.read_bytes())
-    beside.replace(place)
+    temporary = place.with_suffix(".tmp")
+    temporary.write_bytes(content.read_bytes())
+    temporary.replace(place)
 
 
-async def _until_told(api: ApiProcess, event: str):
+async def _until_logged(api: ApiProcess, event: str):
     async with asyncio.timeout(30):
         while not api.events(event):
             await asyncio.sleep(0.2)

@@ -112,8 +112,8 @@ def bounds_us(response: httpx.Response) -> tuple[int, int]:
 def plays_in_silence(file: Path) -> float:
     """Asserts that ffmpeg decodes it without output; returns its duration in s."""
     words = ["ffmpeg", "-nostdin", "-v", "warning", "-xerror", "-i", str(file), "-f", "null", "-"]
-    said = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
-    assert (said.returncode, said.stdout + said.stderr) == (0, "")
+    decoded = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (decoded.returncode, decoded.stdout + decoded.stderr) == (0, "")
     words = [
         "ffprobe",
         "-v",
@@ -123,9 +123,9 @@ def plays_in_silence(file: Path) -> float:
         "-show_entries",
         "format=duration:packet=dts_time,pts_time",
     ]
-    told = subprocess.run([*words, str(file)], capture_output=True, text=True, check=True, timeout=60)
-    assert told.stderr == ""
-    shown: dict[str, Any] = json.loads(told.stdout)
+    probe = subprocess.run([*words, str(file)], capture_output=True, text=True, check=True, timeout=60)
+    assert probe.stderr == ""
+    shown: dict[str, Any] = json.loads(probe.stdout)
     times = [float(packet["dts_time"]) for packet in shown["packets"]]
     assert times == sorted(set(times))
     assert times[0] == 0

@@ -80,14 +80,14 @@ async def test_a_clip_over_a_gap_and_a_handover_has_each_unit_once(api: ApiProce
     numbers = [round(unit.at_s / 0.064) for unit in units]
     assert [n % len(AAC.access_units) for n in numbers] == audio_probe.loop_positions(units, AAC)
     assert all(later > earlier for earlier, later in pairwise(numbers))
-    told = {n for n in range(1250) if n * 0.064 < 19.8 or 30 <= n * 0.064 < 79.8}
-    assert told - set(numbers) == set()
+    expected_units = {n for n in range(1250) if n * 0.064 < 19.8 or 30 <= n * 0.064 < 79.8}
+    assert expected_units - set(numbers) == set()
     (tmp_path / "clip.mp4").write_bytes(content)
     words = ["ffmpeg", "-nostdin", "-v", "warning", "-xerror", "-i", str(tmp_path / "clip.mp4")]
-    said = await asyncio.to_thread(
+    decoded = await asyncio.to_thread(
         subprocess.run, [*words, "-f", "null", "-"], capture_output=True, text=True, timeout=60
     )
-    assert (said.returncode, said.stdout + said.stderr) == (0, "")
+    assert (decoded.returncode, decoded.stdout + decoded.stderr) == (0, "")
 
 
 async def test_beeps_stay_in_sync_with_their_pictures(api: ApiProcess):

@@ -93,7 +93,7 @@ async def api(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncGe
         yield running
 
 
-def asking(api: ApiProcess, key: tuple[Key, str]) -> httpx.AsyncClient:
+def client_of(api: ApiProcess, key: tuple[Key, str]) -> httpx.AsyncClient:
     """A client with that key at another address."""
     return httpx.AsyncClient(
         base_url=api.url, timeout=15, headers={"Authorization": f"Bearer {key[1]}"},
@@ -101,7 +101,7 @@ def asking(api: ApiProcess, key: tuple[Key, str]) -> httpx.AsyncClient:
     )  # fmt: skip
 
 
-def told(api: ApiProcess, key: Key) -> list[str]:
+def disconnected_paths(api: ApiProcess, key: Key) -> list[str]:
     """Paths of the stalled transfers to that key that were closed."""
     return [line["path"] for line in api.events("transfer aborted, client too slow") if line["key_id"] == key.id]
 
@@ -121,7 +121,7 @@ async def test_eight_stalled_downloads_of_one_key_do_not_block_others(api: ApiPr
     viewer, path = world.viewer, f"{CLIP}?{httpx.QueryParams(window(20))}"
     with sleeping(api, path, viewer, 8) as found:
         assert [one.status for one in found] == [200] * 2 + [503] * 6
-        async with asking(api, world.operator) as other, asking(api, viewer) as same:
+        async with client_of(api, world.operator) as other, client_of(api, viewer) as same:
             assert (await other.get(CLIP, params=window(2))).status_code == 200
             put_off = await same.get(CLIP, params=window(2))
             assert (put_off.status_code, put_off.headers["retry-after"]) == (503, "5")
@@ -130,20 +130,20 @@ async def test_eight_stalled_downloads_of_one_key_do_not_block_others(api: ApiPr
                 while (await same.get(CLIP, params=window(2))).status_code != 200:
                     await asyncio.sleep(0.1)
         assert [await asyncio.to_thread(one.read_until_closed) for one in found[:2]] == [True, True]
-    assert told(api, viewer[0]) == [CLIP, CLIP]
+    assert disconnected_paths(api, viewer[0]) == [CLIP, CLIP]
 
 
 async def test_a_stalled_download_of_an_object_is_disconnected_too(api: ApiProcess, world: World):
-    async with asking(api, world.operator) as http:
+    async with client_of(api, world.operator) as http:
         listed = await http.get("/v1/cameras/large/segments", params=window(20))
         url: str = listed.json()["segments"][0]["url"]
     with sleeping(api, url, None, 1) as (one,):
         assert one.status == 200
         async with asyncio.timeout(READER_S + SOON_S):
-            while not told(api, world.operator[0]):
+            while not disconnected_paths(api, world.operator[0]):
                 await asyncio.sleep(0.1)
         assert await asyncio.to_thread(one.read_until_closed)
-    assert told(api, world.operator[0]) == [url.partition("?")[0]]
+    assert disconnected_paths(api, world.operator[0]) == [url.partition("?")[0]]
 
 
 # ---- connections
@@ -161,9 +161,9 @@ def opened(api: ApiProcess, sources: list[str]) -> list[socket.socket]:
     return found
 
 
-async def answers_at_once(api: ApiProcess, world: World):
+async def check_responsive(api: ApiProcess, world: World):
     """Health and another client's request are answered at once."""
-    async with asyncio.timeout(3), httpx.AsyncClient() as prober, asking(api, world.viewer) as http:
+    async with asyncio.timeout(3), httpx.AsyncClient() as prober, client_of(api, world.viewer) as http:
         assert (await prober.get(f"{api.health_url}/healthz")).status_code == 200
         assert (await http.get("/v1/session")).status_code == 200
 
@@ -175,7 +175,7 @@ async def test_five_hundred_slow_connections_do_not_affect_other_clients(
     held = await asyncio.to_thread(opened, api, sources)
     try:
         for _ in range(5):
-            await answers_at_once(api, world)
+            await check_responsive(api, world)
             for one in held:
                 with contextlib.suppress(OSError):
                     one.send(b"x")
@@ -202,7 +202,7 @@ async def test_with_few_file_descriptors_health_still_answers_and_none_leaks(wor
     ) as api:
         assert api.events("RLIMIT_NOFILE allows fewer connections than configured")[0]["connections"] == 42
         held = await asyncio.to_thread(opened, api, [f"127.0.2.{n}" for n in range(1, 31)])
-        await answers_at_once(api, world)
+        await check_responsive(api, world)
         held += await asyncio.to_thread(opened, api, [f"127.0.2.{n % 250 + 1}" for n in range(270)])
         try:
             async with asyncio.timeout(3), httpx.AsyncClient() as prober:
@@ -214,4 +214,4 @@ async def test_with_few_file_descriptors_health_still_answers_and_none_leaks(wor
         async with asyncio.timeout(SOON_S):
             while await open_connections(api) > 1:
                 await asyncio.sleep(0.1)
-        await answers_at_once(api, world)
+        await check_responsive(api, world)

@@ -32,9 +32,9 @@ class Running:
     async def ended(self) -> tuple[int, str]:
         """Waits for its end; returns exit code and output."""
         async with asyncio.timeout(DEADLINE_S):
-            _, said = await self.process.communicate()
+            _, output = await self.process.communicate()
         assert self.process.returncode is not None
-        return self.process.returncode, said.decode()
+        return self.process.returncode, output.decode()
 
     async def failing(self, dependency: str) -> str:
         """Waits until a dependency failed; returns its detail in `/readyz`."""
@@ -45,11 +45,11 @@ class Running:
                 except httpx.TransportError:
                     await asyncio.sleep(0.1)
                     continue
-                told = answer.json()["dependencies"].get(dependency, {"ok": False, "detail": "not reached yet"})
-                assert not told["ok"]
-                if told["detail"] != "not reached yet":
+                state = answer.json()["dependencies"].get(dependency, {"ok": False, "detail": "not reached yet"})
+                assert not state["ok"]
+                if state["detail"] != "not reached yet":
                     assert answer.status_code == 503
-                    return told["detail"]
+                    return state["detail"]
                 await asyncio.sleep(0.1)
 
 
@@ -81,10 +81,10 @@ def storing_in(servers: Servers, s3: S3Settings) -> dict[str, str]:
 @pytest.mark.parametrize("service", SERVICES)
 async def test_an_unknown_variable_is_exit_code_2(service: str) -> None:
     async with started(service, {"DISTRICAM_KAFKA__BOOTSTRAP_SERVER": "broker:9092"}) as running:
-        code, said = await running.ended()
+        code, output = await running.ended()
     assert code == 2
-    assert "DISTRICAM_KAFKA__BOOTSTRAP_SERVER: no such setting" in said
-    assert "did you mean DISTRICAM_KAFKA__BOOTSTRAP_SERVERS?" in said
+    assert "DISTRICAM_KAFKA__BOOTSTRAP_SERVER: no such setting" in output
+    assert "did you mean DISTRICAM_KAFKA__BOOTSTRAP_SERVERS?" in output
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,10 @@ async def test_an_unknown_variable_is_exit_code_2(service: str) -> None:
 )
 async def test_a_value_out_of_range_is_exit_code_2(service: str, variable: str, value: str, fix: str) -> None:
     async with started(service, {variable: value}) as running:
-        code, said = await running.ended()
+        code, output = await running.ended()
     assert code == 2
-    assert f"{variable}: " in said
-    assert fix in said
+    assert f"{variable}: " in output
+    assert fix in output
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -109,11 +109,11 @@ async def test_a_health_port_in_use_is_exit_code_2(service: str) -> None:
     with socket.create_server((ports.HOST, 0)) as taken:
         port = taken.getsockname()[1]
         async with started(service, {"DISTRICAM_HEALTH__PORT": str(port)}) as running:
-            code, said = await running.ended()
+            code, output = await running.ended()
     assert code == 2
-    assert "DISTRICAM_HEALTH__PORT" in said
-    assert str(port) in said
-    assert "choose another" in said
+    assert "DISTRICAM_HEALTH__PORT" in output
+    assert str(port) in output
+    assert "choose another" in output
 
 
 @pytest.mark.parametrize("service", STORING)
@@ -122,10 +122,10 @@ async def test_a_bucket_of_another_site_is_exit_code_3(servers: Servers, s3: S3S
     elsewhere = {**settings, "DISTRICAM_SITE": "elsewhere", "DISTRICAM_S3__OBJECT_LOCK": "false"}
     await run_command("districam_common.admin.bucket", "apply", environment=elsewhere)
     async with started(service, settings) as running:
-        code, said = await running.ended()
+        code, output = await running.ended()
     assert code == 3
-    assert f"bucket {s3.bucket} belongs to site 'elsewhere', not 'local'" in said
-    assert "correct DISTRICAM_SITE or DISTRICAM_S3__BUCKET" in said
+    assert f"bucket {s3.bucket} belongs to site 'elsewhere', not 'local'" in output
+    assert "correct DISTRICAM_SITE or DISTRICAM_S3__BUCKET" in output
 
 
 @pytest.mark.parametrize("service", STORING)

@@ -26,12 +26,12 @@ async def last_line(module: str, *arguments: str) -> dict[str, Any]:
     )
     try:
         async with asyncio.timeout(220):
-            said, _ = await process.communicate()
+            output, _ = await process.communicate()
     finally:
         if process.returncode is None:
             process.terminate()
             await process.wait()
-    found = json.loads(said.decode().splitlines()[-1])
+    found = json.loads(output.decode().splitlines()[-1])
     assert process.returncode == 0, found
     return found
 

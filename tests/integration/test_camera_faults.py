@@ -84,23 +84,23 @@ def test_faults_without_duration_lose_no_picture(scenario: Scenario, name: str) 
 
 @pytest.mark.parametrize("name", LOSSY)
 def test_segments_are_flagged_lossy_exactly_where_data_was_lost(scenario: Scenario, name: str) -> None:
-    torn = scenario.incomplete_numbers[faulty_camera_id(name)]
-    assert len(torn) > 3
+    incomplete = scenario.incomplete_numbers[faulty_camera_id(name)]
+    assert len(incomplete) > 3
     marked = 0
     for one in scenario.objects[faulty_camera_id(name)]:
         numbers = [picture.number for picture in one.pictures]
         first, last = min(numbers), max(numbers)
         is_lossy = lossy_interval(one) is not None
         marked += is_lossy
-        if any(first < number < last for number in torn):
+        if any(first < number < last for number in incomplete):
             assert is_lossy
-        if not any(first - 2 <= number <= last + 2 for number in torn):  # nor next to it
+        if not any(first - 2 <= number <= last + 2 for number in incomplete):  # nor next to it
             assert not is_lossy
     assert marked
 
 
 def test_segments_of_other_cameras_are_not_lossy(scenario: Scenario) -> None:
-    undamaged = [camera_id for camera_id, torn in scenario.incomplete_numbers.items() if not torn]
+    undamaged = [camera_id for camera_id, incomplete in scenario.incomplete_numbers.items() if not incomplete]
     assert len(undamaged) > len(CASES)
     objects = [one for camera_id in undamaged for one in scenario.objects[camera_id]]
     assert [one.key for one in objects if lossy_interval(one) is not None] == []

@@ -154,9 +154,9 @@ async def test_find_reports_gaps_with_their_causes(site: Site, tmp_path: Path):
     (camera,) = json.loads(found.out)["cameras"]
     assert (camera["state"], camera["cause"]) == ("gap", "service_down")
     assert camera["commands"]["clip"].startswith("districam clip lien-nghia-1 --from ")
-    nobody = await districam(site, tmp_path, "find", "chợ", "--at", at(25))
-    assert (nobody.code, nobody.out) == (1, "")
-    assert "no camera matches 'chợ'" in nobody.error
+    no_match = await districam(site, tmp_path, "find", "chợ", "--at", at(25))
+    assert (no_match.code, no_match.out) == (1, "")
+    assert "no camera matches 'chợ'" in no_match.error
 
 
 async def test_find_without_a_time_reports_the_streams_health(site: Site, tmp_path: Path):
@@ -168,12 +168,12 @@ async def test_words_and_durations_are_accepted_as_times(site: Site, tmp_path: P
     ago_s = (time.time_ns() // 1000 - START_US) // S
     ran = await districam(site, tmp_path, "clip", "lien-nghia-1", "--from", f"-{ago_s - 4}s", "--to", "+6s", "--json")
     assert ran.code == 0, ran.error
-    told = json.loads(ran.out)
-    assert told["from"].endswith("+07:00")
+    printed = json.loads(ran.out)
+    assert printed["from"].endswith("+07:00")
     (name,) = files(tmp_path)
-    assert name == told["file"]
+    assert name == printed["file"]
     assert name.startswith("lien-nghia-1_2")
-    assert (tmp_path / name).stat().st_size == told["bytes"]
+    assert (tmp_path / name).stat().st_size == printed["bytes"]
 
 
 async def test_an_invalid_time_is_exit_code_2(site: Site, tmp_path: Path):

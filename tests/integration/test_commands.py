@@ -28,7 +28,7 @@ from districam_common.runtime.clock import SystemClock
 from districam_common.runtime.settings import KafkaSettings, TopicsSettings
 from districam_devkit.servers import Servers
 from districam_devkit.servers import kafka as kafka_server
-from integration.conftest import beside, kafka_settings
+from integration.conftest import kafka_settings, running_in_thread
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -39,7 +39,7 @@ Environment = dict[str, str]
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Generator[KafkaSettings]:
     """A broker of this module's own, as the topics' names are fixed."""
     home = tmp_path_factory.mktemp("broker")
-    with beside(lambda: kafka_server.running(home / "kafka", log_dir=home)) as running:
+    with running_in_thread(lambda: kafka_server.running(home / "kafka", log_dir=home)) as running:
         yield kafka_settings(running.bootstrap_servers)
 
 

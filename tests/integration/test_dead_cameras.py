@@ -31,7 +31,7 @@ SMALL = Generated(width=160, height=96, seconds=2, gop_s=0.4, bitrate=150_000)
 
 
 @dataclass
-class Told(FakeSendQueue):
+class EventRecorder(FakeSendQueue):
     """Events with the time of their publication."""
 
     connected: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
@@ -85,14 +85,14 @@ async def until(what: Callable[[], bool], within_s: float = 30) -> None:
             await asyncio.sleep(0.02)
 
 
-async def back_s(simulation: Simulation, told: Told) -> float:
+async def back_s(simulation: Simulation, recorded: EventRecorder) -> float:
     """Seconds until the slowest healthy camera is recorded again after all connections were dropped."""
-    before = {name: len(told.connected[name]) for name in HEALTHY}
+    before = {name: len(recorded.connected[name]) for name in HEALTHY}
     for name in HEALTHY:
         assert simulation.drop(name)
     began = time.monotonic()
-    await until(lambda: all(len(told.connected[name]) > before[name] for name in HEALTHY))
-    return max(told.connected[name][-1] for name in HEALTHY) - began
+    await until(lambda: all(len(recorded.connected[name]) > before[name] for name in HEALTHY))
+    return max(recorded.connected[name][-1] for name in HEALTHY) - began
 
 
 @asynccontextmanager
@@ -109,10 +109,10 @@ async def living(cameras: dict[str, str], around: CameraContext) -> AsyncGenerat
 
 async def test_300_dead_cameras_do_not_delay_healthy_ones():
     """Half of them accept connections and send nothing, half do not respond at all."""
-    clock, told = SystemClock(), Told()
-    told.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
+    clock, recorded = SystemClock(), EventRecorder()
+    recorded.host_clock.feed_host_time(clock.now_us(), clock.monotonic_us())
     reader = NativeReader(clock, open_s=SETTINGS.open_s, read_s=SETTINGS.silence_s + 2)
-    around = make_context(told, reader=reader, stills=told, clock=clock, settings=SETTINGS)
+    around = make_context(recorded, reader=reader, stills=recorded, clock=clock, settings=SETTINGS)
     soon = SETTINGS.model_copy(
         update={"retry_most_s": SETTINGS.retry_first_s}
     )  # each connection of theirs is a short one
@@ -120,12 +120,12 @@ async def test_300_dead_cameras_do_not_delay_healthy_ones():
         running([SimCamera(name, SMALL) for name in HEALTHY]) as simulation,
         living({name: simulation.url(name) for name in HEALTHY}, replace(around, settings=soon)),
     ):
-        await until(lambda: told.connected.keys() == set(HEALTHY))
-        alone_s = await back_s(simulation, told)
+        await until(lambda: recorded.connected.keys() == set(HEALTHY))
+        alone_s = await back_s(simulation, recorded)
         with silent() as one, absent() as other:
             dead = {f"dead-{n}": one if n % 2 else other for n in range(DEAD)}
             async with living(dead, around):
-                await until(lambda: told.refused >= dead.keys())
-                beside_s = [await back_s(simulation, told) for _ in range(3)]
-    print(f"{alone_s:.2f} s alone, {max(beside_s):.2f} s at most beside {DEAD} dead ones")
-    assert max(beside_s) <= alone_s + LATER_S
+                await until(lambda: recorded.refused >= dead.keys())
+                with_dead_s = [await back_s(simulation, recorded) for _ in range(3)]
+    print(f"{alone_s:.2f} s alone, {max(with_dead_s):.2f} s at most beside {DEAD} dead ones")
+    assert max(with_dead_s) <= alone_s + LATER_S

@@ -121,8 +121,10 @@ async def test_a_consumer_written_from_the_document_alone_reads_every_topic(scen
     assert {stored["key"] for stored in by_kind["districam.segment.stored.v1"]} == {
         one.key for objects in scenario.objects.values() for one in objects
     }
-    letters = by_kind["districam.deadletter.v1"]
-    assert found.invalid_positions == {(letter["topic"], letter["partition"], letter["offset"]) for letter in letters}
+    dead_letters = by_kind["districam.deadletter.v1"]
+    assert found.invalid_positions == {
+        (dead_letter["topic"], dead_letter["partition"], dead_letter["offset"]) for dead_letter in dead_letters
+    }
 
 
 async def test_poison_on_any_topic_is_reported_with_its_origin_and_affects_nothing_else(
@@ -131,17 +133,17 @@ async def test_poison_on_any_topic_is_reported_with_its_origin_and_affects_nothi
     """One dead letter per record, naming the header or field. Other tests show that nothing else is affected."""
     kafka = kafka_settings(scenario.servers.kafka.bootstrap_servers)
     async with TopicReader.open(kafka, [names.DEADLETTERS]) as reader:
-        letters = [wire.decode_json(DeadLetter, record.value) for record in await reader.read_all()]
-    assert len(letters) == len(poison_records.POISON_BY_TOPIC)
-    for letter in letters:
-        ack = scenario.poison_positions[letter.topic]
-        assert (letter.partition, letter.offset, letter.key) == (
+        dead_letters = [wire.decode_json(DeadLetter, record.value) for record in await reader.read_all()]
+    assert len(dead_letters) == len(poison_records.POISON_BY_TOPIC)
+    for dead_letter in dead_letters:
+        ack = scenario.poison_positions[dead_letter.topic]
+        assert (dead_letter.partition, dead_letter.offset, dead_letter.key) == (
             ack.partition,
             ack.offset,
             poison_records.KEY,
         )
-        assert letter.service == ("recorder" if letter.topic == names.FRAGMENTS else "indexer")
-        assert poison_records.POISON_BY_TOPIC[letter.topic][1] in letter.reason
+        assert dead_letter.service == ("recorder" if dead_letter.topic == names.FRAGMENTS else "indexer")
+        assert poison_records.POISON_BY_TOPIC[dead_letter.topic][1] in dead_letter.reason
     rejected = [line for line in scenario.ingest_log.splitlines() if "camera record rejected" in line]
     assert len(rejected) == 1, "ingest passes it over with a word"
     assert poison_records.POISON_BY_TOPIC[names.CAMERAS][1] in rejected[0]

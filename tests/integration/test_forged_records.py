@@ -43,7 +43,7 @@ async def are_found(district: District, wanted: Sequence[SegmentStored]) -> bool
     return segment_array.entries_from_array(rows) == [names.entry_of(one) for one in wanted]
 
 
-async def letters(district: District, kafka: KafkaSettings) -> list[DeadLetter]:
+async def dead_letters(district: District, kafka: KafkaSettings) -> list[DeadLetter]:
     """Dead letters about our camera; duplicates come from reading the topics again."""
     async with TopicReader.open(kafka, [names.DEADLETTERS]) as reader:
         found = [wire.decode_json(DeadLetter, record.value) for record in await reader.read_all()]
@@ -51,7 +51,7 @@ async def letters(district: District, kafka: KafkaSettings) -> list[DeadLetter]:
 
 
 async def has_refused(district: District, kafka: KafkaSettings, count: int) -> bool:
-    return len(await letters(district, kafka)) >= count
+    return len(await dead_letters(district, kafka)) >= count
 
 
 async def test_footage_with_a_forged_expiration_stays_in_the_index(district: District, kafka: KafkaSettings):
@@ -80,7 +80,7 @@ async def test_footage_with_a_forged_expiration_stays_in_the_index(district: Dis
         assert await district.reader.events(district.camera_id) == []
         refused = [line for line in (await indexer.ask("/metrics")).splitlines() if line.startswith(REFUSED)]
     assert float(refused[0].split()[-1]) >= 8
-    assert len({(one.topic, one.partition, one.offset) for one in await letters(district, kafka)}) == len(forged)
+    assert len({(one.topic, one.partition, one.offset) for one in await dead_letters(district, kafka)}) == len(forged)
 
 
 async def test_expirations_on_streams_before_the_cutover_count_in_a_rebuilt_index_too(
@@ -124,7 +124,7 @@ async def test_an_upgraded_site_gets_a_cutover_a_day_ahead_and_keeps_it(district
         await district.publisher.publish(names.STREAMS, expired(district, 0, old_us, "older-indexer"))
         await until(lambda: district.reader.events(district.camera_id))
         assert (await district.reader.expired_intervals([district.camera_id]))[district.camera_id] == [(0, old_us)]
-        await indexer.child_ends_when_asked()
+        await indexer.stop_gracefully()
     async with district.indexer() as indexer:
         await until(indexer.is_ready)
         assert await cutover.read(district.blobs) == found
@@ -149,9 +149,9 @@ async def test_an_invalid_camera_record_leaves_the_last_valid_one(district: Dist
         await until(lambda: _is(district, last))
         assert len(await district.reader.revisions(district.camera_id)) == 3
         await until(lambda: has_refused(district, kafka, len(forged)))
-    said = await letters(district, kafka)
-    assert {one.topic for one in said} == {names.CAMERAS}
-    assert not any("S3cret" in one.reason for one in said)
+    rejections = await dead_letters(district, kafka)
+    assert {one.topic for one in rejections} == {names.CAMERAS}
+    assert not any("S3cret" in one.reason for one in rejections)
 
 
 async def _is(district: District, wanted: Camera) -> bool:

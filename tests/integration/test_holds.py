@@ -50,7 +50,7 @@ async def locked(servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_pat
 
 
 @dataclass(frozen=True)
-class Asking:
+class HoldsClient:
     """The api, and its requests about holds."""
 
     http: httpx.AsyncClient
@@ -72,12 +72,12 @@ class Asking:
 
 
 @asynccontextmanager
-async def asking(archive: Archive, s3: S3Settings, tmp_path: Path) -> AsyncGenerator[Asking]:
+async def holds_client(archive: Archive, s3: S3Settings, tmp_path: Path) -> AsyncGenerator[HoldsClient]:
     async with (
         api_running(s3, archive.district.redis_url, tmp_path / "api.log") as api,
         httpx.AsyncClient(base_url=api.url, timeout=10) as http,
     ):
-        yield Asking(http, archive.camera_id)
+        yield HoldsClient(http, archive.camera_id)
 
 
 def store_of(s3: S3Settings) -> Minio:
@@ -87,7 +87,7 @@ def store_of(s3: S3Settings) -> Minio:
 async def test_held_footage_survives_retention_budget_and_deletion(locked: Archive, s3: S3Settings, tmp_path: Path):
     hour_us = locked.edge_us - 3 * HOUR_US
     starts = [hour_us + n * 20 * S for n in range(6)]
-    async with asking(locked, s3, tmp_path) as api:
+    async with holds_client(locked, s3, tmp_path) as api:
         async with locked.indexer():
             stored = await locked.stock(*starts)
             answer = await api.place(starts[2] + S, starts[3] + S)  # overlaps the third and the fourth
@@ -103,7 +103,7 @@ async def test_held_footage_survives_retention_budget_and_deletion(locked: Archi
 async def _outlives(
     locked: Archive,
     s3: S3Settings,
-    api: Asking,
+    api: HoldsClient,
     *,
     indexer: Indexer,
     hold_id: str,
@@ -124,7 +124,7 @@ async def _outlives(
 
     # it has checked once, and now checks rarely
     await until(lambda: _says(indexer, 'districam_holds{state="enforced"} 1'))
-    late = await locked.place_late(stored[2])
+    late = await locked.store_late(stored[2])
     await locked.district.announce([late])
     assert (await api.of(hold_id))["state"] in ("enforced", "partial")
     await until(lambda: api.is_in_state(hold_id, "enforced", 3))
@@ -142,7 +142,7 @@ async def _outlives(
 
 async def test_a_delete_marker_on_held_footage_is_removed(locked: Archive, s3: S3Settings, tmp_path: Path):
     start_us = locked.edge_us + HOUR_US
-    async with locked.indexer(), asking(locked, s3, tmp_path) as api:
+    async with locked.indexer(), holds_client(locked, s3, tmp_path) as api:
         stored = await locked.stock(start_us, start_us + 20 * S)
         hold_id = (await api.place(start_us, start_us + 60 * S)).json()["id"]
         await until(lambda: api.is_in_state(hold_id, "enforced", 2))
@@ -156,7 +156,7 @@ async def test_without_object_lock_a_hold_is_advisory_and_retention_keeps_it(
     archive: Archive, s3: S3Settings, tmp_path: Path
 ):
     starts = [archive.edge_us - HOUR_US + n * 20 * S for n in range(3)]
-    async with archive.indexer(), asking(archive, s3, tmp_path) as api:
+    async with archive.indexer(), holds_client(archive, s3, tmp_path) as api:
         stored = await archive.stock(*starts)
         hold_id = (await api.place(starts[0], starts[0] + S)).json()["id"]
         await until(lambda: api.is_in_state(hold_id, "advisory", 1))
@@ -166,7 +166,7 @@ async def test_without_object_lock_a_hold_is_advisory_and_retention_keeps_it(
 
 async def test_expired_footage_cannot_be_held_and_the_rest_can(archive: Archive, s3: S3Settings, tmp_path: Path):
     edge_us = archive.edge_us
-    async with archive.indexer(), asking(archive, s3, tmp_path) as api:
+    async with archive.indexer(), holds_client(archive, s3, tmp_path) as api:
         stored = await archive.stock(edge_us - HOUR_US, edge_us + HOUR_US)
         await believe(archive)
         await until(lambda: _has(archive, {stored[1].key}))
@@ -181,14 +181,14 @@ async def test_a_hold_keeps_its_windows_events_beyond_topic_retention(archive: A
     """After 35 days the topic has none of them; the hold has."""
     old_us = archive.edge_us - 30 * DAY_US
     event = lost(old_us + HOUR_US, archive.camera_id)
-    async with archive.indexer(), asking(archive, s3, tmp_path) as api:
+    async with archive.indexer(), holds_client(archive, s3, tmp_path) as api:
         await archive.stock(old_us)
         await archive.district.redis.zadd(
             names.events_key(archive.camera_id), {wire.encode_indexed_event(event, event.at_us): event.at_us}
         )
         assert (await api.place(old_us, old_us + 2 * HOUR_US)).status_code == 201
         await archive.district.redis.flushall()
-        await until(lambda: _is_told(archive, event))
+        await until(lambda: _is_indexed(archive, event))
         assert (await api.http.get("/v1/holds")).status_code == 200
 
 
@@ -200,7 +200,7 @@ async def test_events_after_a_hold_was_placed_are_kept_beyond_topic_retention(
     now_us = SystemClock().now_us()
     event = lost(now_us + HOUR_US, archive.camera_id)
     store = HoldStore(archive.bucket)
-    async with archive.indexer(), asking(archive, s3, tmp_path) as api:
+    async with archive.indexer(), holds_client(archive, s3, tmp_path) as api:
         await until(lambda: archive.district.reader.revisions(archive.camera_id))
         await believe(archive)
         placed = await api.place(now_us, now_us + 2 * HOUR_US)
@@ -217,25 +217,25 @@ async def test_events_after_a_hold_was_placed_are_kept_beyond_topic_retention(
         await archive.district.redis.hset(names.WATERMARKS, theirs, str(now_us + 4 * HOUR_US))
         await until(lambda: store.get_events(hold_id))
         await archive.district.redis.flushall()
-        await until(lambda: _is_told(archive, event))
+        await until(lambda: _is_indexed(archive, event))
         assert await store.find(hold_id) == written  # a hold never changes
 
 
-async def _is_told(archive: Archive, event: object) -> bool:
+async def _is_indexed(archive: Archive, event: object) -> bool:
     meta = await archive.district.reader.meta()
-    told = await archive.district.reader.events(archive.camera_id)
-    return meta is not None and meta.is_ready and event in [one.event for one in told]
+    indexed = await archive.district.reader.events(archive.camera_id)
+    return meta is not None and meta.is_ready and event in [one.event for one in indexed]
 
 
 async def test_an_invalid_hold_names_the_field(archive: Archive, s3: S3Settings, tmp_path: Path):
     day_us = archive.edge_us
-    async with archive.indexer(), asking(archive, s3, tmp_path) as api:
+    async with archive.indexer(), holds_client(archive, s3, tmp_path) as api:
         await until(lambda: archive.district.reader.revisions(archive.camera_id))
         too_wide = await api.place(day_us, day_us + 32 * DAY_US)
         assert (too_wide.status_code, too_wide.json()["errors"][0]["field"]) == (422, "to")
         unnamed = await api.http.post("/v1/holds", json={"camera_id": archive.camera_id, "from": "x", "to": "y"})
         assert "reason" in {one["field"] for one in unnamed.json()["errors"]}
-        elsewhere = Asking(api.http, "nobody")
+        elsewhere = HoldsClient(api.http, "nobody")
         assert (await elsewhere.place(day_us, day_us + S)).status_code == 404
         assert (await api.http.get("/v1/holds/..")).status_code in (404, 422)
         assert (await api.http.get("/v1/holds/xyz")).json()["errors"][0]["field"] == "hold_id"
@@ -269,7 +269,7 @@ async def test_a_viewer_key_cannot_place_list_or_release_holds(archive: Archive,
 
         async def as_(role: Role, start_us: int) -> tuple[int, int, int, str]:
             http.headers["Authorization"] = f"Bearer {made[role][1]}"
-            placed = await Asking(http, archive.camera_id).place(start_us, start_us + S)
+            placed = await HoldsClient(http, archive.camera_id).place(start_us, start_us + S)
             hold_id = placed.json().get("id", "0" * 16)
             listed = await http.get("/v1/holds")
             ended = await http.delete(f"/v1/holds/{hold_id}", params={"reason": "r"})
@@ -293,12 +293,12 @@ async def test_a_hold_is_written_before_expirations_are_checked(archive: Archive
     """In the other order, retention could announce and delete between check and write."""
     store, there = HoldStore(archive.bucket), list[str]()
 
-    class Asked(FootageReader):
+    class SlowReader(FootageReader):
         async def expired(self, camera_id: str) -> list[tuple[int, int]]:
             there.extend(one.camera_id for one in (await store.list_active()).readable)
             return [(0, 10)]
 
-    footage = Asked(archive.district.reader, SystemClock(), 0)
+    footage = SlowReader(archive.district.reader, SystemClock(), 0)
     hold = Hold(id="1" * 16, camera_id=archive.camera_id, from_us=5, to_us=15, reason="r", placed_by="-", placed_us=1)
     with pytest.raises(FootageExpired):
         await HoldService(archive.bucket, archive.district.reader, HoldCache(archive.district.redis)).place(

@@ -28,7 +28,7 @@ from districam_devkit.servers.ports import pick_free_ports
 from districam_devkit.simcam.attacks import MEDIA_ATTACKS, RESPONSE_ATTACKS
 from districam_devkit.simcam.process import running_simulator
 from districam_devkit.simcam.send_log import SentPicture, read_send_log
-from integration.conftest import beside, kafka_settings
+from integration.conftest import kafka_settings, running_in_thread
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.hostile, pytest.mark.correctness]
 
@@ -76,7 +76,7 @@ class Beat:
 
 
 @dataclass(frozen=True)
-class Story:
+class Results:
     """Results; times of `beats` and of the attacks are monotonic."""
 
     sent: dict[str, list[SentPicture]]
@@ -87,13 +87,13 @@ class Story:
     last_attack_us: int
     stop_s: float
 
-    def told(self, camera_id: str) -> list[StreamEvent]:
+    def events_of(self, camera_id: str) -> list[StreamEvent]:
         return [event for event, _ in self.events.get(camera_id, [])]
 
     def alone(self) -> list[Beat]:
         return [beat for beat in self.beats if beat.at_us < self.first_attack_us]
 
-    def beside(self) -> list[Beat]:
+    def during_attacks(self) -> list[Beat]:
         return [beat for beat in self.beats if self.first_attack_us <= beat.at_us < self.last_attack_us]
 
 
@@ -112,7 +112,7 @@ def _faults() -> list[str]:
 
 
 @asynccontextmanager
-async def _told(home: Path) -> AsyncGenerator[Story]:
+async def _run_scenario(home: Path) -> AsyncGenerator[Results]:
     attackers = [f"evil-{kind}" for kind in ATTACKS]
     healthy_port, evil_port = pick_free_ports(2)
     (home / "healthy.json").write_text(_spec(HEALTHY, []))
@@ -149,7 +149,7 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
         stopping_s = time.monotonic()
         await ingest.child.stop()
         stop_s = time.monotonic() - stopping_s
-        yield await _story(home, broker.bootstrap_servers, began_us, stop_s)
+        yield await _collect(home, broker.bootstrap_servers, began_us, stop_s)
 
 
 async def _at_rest(ingest: Service) -> None:
@@ -161,7 +161,7 @@ async def _at_rest(ingest: Service) -> None:
             await asyncio.sleep(0.2)
 
 
-async def _story(home: Path, bootstrap_servers: str, began_us: int, stop_s: float) -> Story:
+async def _collect(home: Path, bootstrap_servers: str, began_us: int, stop_s: float) -> Results:
     stored: dict[str, list[int]] = {}
     for record in await _read(bootstrap_servers, names.FRAGMENTS):
         fragment = wire.decode_fragment(record.key, record.headers, record.value)
@@ -179,7 +179,7 @@ async def _story(home: Path, bootstrap_servers: str, began_us: int, stop_s: floa
     beats = [Beat(*map(int, line.split())) for line in (home / "beats").read_text().splitlines()]
     first_us = began_us + round(ALONE_S * 1e6)
     last_us = first_us + round(len(ATTACKS[1:]) * TURN_S * 1e6)
-    return Story(sent, stored, events, beats, first_us, last_us, stop_s)
+    return Results(sent, stored, events, beats, first_us, last_us, stop_s)
 
 
 async def _read(bootstrap_servers: str, topic: str) -> list[Record]:
@@ -189,34 +189,37 @@ async def _read(bootstrap_servers: str, topic: str) -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def story() -> Generator[Story]:
-    with TemporaryDirectory(prefix="districam-") as home, beside(lambda: _told(Path(home))) as told:
-        yield told
+def results() -> Generator[Results]:
+    with (
+        TemporaryDirectory(prefix="districam-") as home,
+        running_in_thread(lambda: _run_scenario(Path(home))) as finished,
+    ):
+        yield finished
 
 
-def test_every_picture_of_healthy_cameras_is_in_the_log(story: Story):
+def test_every_picture_of_healthy_cameras_is_in_the_log(results: Results):
     least = (ALONE_S + (len(ATTACKS) - 1) * TURN_S) * FPS * 0.8
-    assert set(story.sent) == set(HEALTHY)
-    for camera_id, sent in story.sent.items():
+    assert set(results.sent) == set(HEALTHY)
+    for camera_id, sent in results.sent.items():
         wanted = [one.number for one in sent if not one.before_first_keyframe]
         assert len(wanted) > least, camera_id
-        assert story.stored[camera_id] == wanted, camera_id
+        assert results.stored[camera_id] == wanted, camera_id
 
 
-def test_no_stream_of_a_healthy_camera_ended_or_was_shed(story: Story):
+def test_no_stream_of_a_healthy_camera_ended_or_was_shed(results: Results):
     for camera_id in HEALTHY:
-        told = story.told(camera_id)
-        assert not [event for event in told if isinstance(event, Shed)], camera_id
-        assert sum(isinstance(event, Connected) for event in told) == 1, camera_id
-        assert [type(event) for event in told if isinstance(event, Lost | Refused)][:1] == [Lost], camera_id
+        events = results.events_of(camera_id)
+        assert not [event for event in events if isinstance(event, Shed)], camera_id
+        assert sum(isinstance(event, Connected) for event in events) == 1, camera_id
+        assert [type(event) for event in events if isinstance(event, Lost | Refused)][:1] == [Lost], camera_id
 
 
 @pytest.mark.parametrize("kind", ATTACKS)
-def test_each_attack_happened_and_published_few_events(story: Story, kind: str):
+def test_each_attack_happened_and_published_few_events(results: Results, kind: str):
     camera_id = f"evil-{kind}"
-    told = story.told(camera_id)
-    causes = {event.cause for event in told if isinstance(event, Lost | Refused)}
-    assert sum(isinstance(event, Connected) for event in told) >= 1
+    events = results.events_of(camera_id)
+    causes = {event.cause for event in events if isinstance(event, Lost | Refused)}
+    assert sum(isinstance(event, Connected) for event in events) >= 1
     expected = {
         "headers": "stream_error",
         "endless": "stream_error",
@@ -229,32 +232,32 @@ def test_each_attack_happened_and_published_few_events(story: Story, kind: str):
         "confetti": "stream_error",
     }
     assert expected.get(kind, "camera_unreachable") in causes
-    assert sum(size for _, size in story.events[camera_id]) < EVENT_BYTES_MOST
+    assert sum(size for _, size in results.events[camera_id]) < EVENT_BYTES_MOST
     if kind == "banner":
-        servers = [event.server for event in told if isinstance(event, Connected) and event.server]
+        servers = [event.server for event in events if isinstance(event, Connected) and event.server]
         assert max(map(len, servers)) == 200
     if kind == "vast":
-        assert 8192 in {event.width for event in told if isinstance(event, Connected)}
+        assert 8192 in {event.width for event in events if isinstance(event, Connected)}
 
 
-def test_attackers_connections_do_not_delay_shutdown(story: Story):
+def test_attackers_connections_do_not_delay_shutdown(results: Results):
     """Records queued for Kafka are sent before shutdown ends, which has 40 s."""
-    print(f"ingest has stopped within {story.stop_s:.1f} s")
-    assert story.stop_s <= STOP_MOST_S
+    print(f"ingest has stopped within {results.stop_s:.1f} s")
+    assert results.stop_s <= STOP_MOST_S
 
 
-def test_no_callback_blocks_the_loop_for_long(story: Story):
+def test_no_callback_blocks_the_loop_for_long(results: Results):
     """CPU time of the loop's thread, so that other processes do not count."""
-    longest = max(story.beside(), key=lambda beat: beat.worked_us)
-    at_s = (longest.at_us - story.first_attack_us) / 1e6
+    longest = max(results.during_attacks(), key=lambda beat: beat.worked_us)
+    at_s = (longest.at_us - results.first_attack_us) / 1e6
     print(f"at work for {longest.worked_us / 1e3:.1f} ms at most, {at_s:.1f} s into the attacks")
     assert longest.worked_us / 1e3 <= CALLBACK_MOST_MS
 
 
-def test_attacks_hardly_increase_loop_lag(story: Story):
-    alone_ms, beside_ms = _late_ms(story.alone()), _late_ms(story.beside())
-    print(f"p99 of the loop's lag: {alone_ms:.1f} ms alone, {beside_ms:.1f} ms beside attacks")
-    assert beside_ms <= 2 * max(alone_ms, LAG_FLOOR_MS)
+def test_attacks_hardly_increase_loop_lag(results: Results):
+    alone_ms, attacked_ms = _late_ms(results.alone()), _late_ms(results.during_attacks())
+    print(f"p99 of the loop's lag: {alone_ms:.1f} ms alone, {attacked_ms:.1f} ms beside attacks")
+    assert attacked_ms <= 2 * max(alone_ms, LAG_FLOOR_MS)
 
 
 def _late_ms(beats: Sequence[Beat]) -> float:

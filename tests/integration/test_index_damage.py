@@ -64,9 +64,9 @@ async def test_an_invalid_hold_does_not_stop_a_rebuild(district: District):
             lost(NOON_US, district.camera_id)
         ]
         await until(lambda: _has_holds(district, [good.id]))
-        said = await indexer.ask("/metrics")
-        assert 'districam_holds{state="unread"} 1.0' in said
-        assert 'districam_unreadable_total{what="hold"}' in said
+        metrics_text = await indexer.ask("/metrics")
+        assert 'districam_holds{state="unread"} 1.0' in metrics_text
+        assert 'districam_unreadable_total{what="hold"}' in metrics_text
 
 
 async def _is_found(district: District, count: int) -> bool:

@@ -47,25 +47,25 @@ async def test_two_schema_versions_are_built_side_by_side(district: District, s3
                     assert await district.reader.meta() == before
                     await asyncio.sleep(0.2)
                 await district.announce(stored[3:])
-                assert await wait_until_async(lambda: _says_the_same(district, 6))
+                assert await wait_until_async(lambda: _are_equal(district, 6))
                 assert await old.is_ready()
-                await new.child_ends_when_asked()
+                await new.stop_gracefully()
             assert (await http.get("/streams")).status_code == 200
         assert await district.reader.meta() == before
-        code, said = await _forget(district, "1")
-        assert (code, "rebuild" in said) == (3, True)
+        code, output = await _forget(district, "1")
+        assert (code, "rebuild" in output) == (3, True)
         async with district.indexer(**newer()) as new:
             await until(new.is_ready)
-            code, said = await _forget(district, "2")
-            assert (code, "stop them first" in said) == (1, True)
-            await new.child_ends_when_asked()
-        code, said = await _forget(district, "2")
-        assert (code, await district.redis.keys("dc2:*")) == (0, []), said
+            code, output = await _forget(district, "2")
+            assert (code, "stop them first" in output) == (1, True)
+            await new.stop_gracefully()
+        code, output = await _forget(district, "2")
+        assert (code, await district.redis.keys("dc2:*")) == (0, []), output
         assert await district.reader.meta() == before
         assert len(await district.found()) == 6
 
 
-async def _says_the_same(district: District, count: int) -> bool:
+async def _are_equal(district: District, count: int) -> bool:
     """Whether both indexes have the same `count` segments of this camera."""
     ours, theirs = [await _values(district, names.prefix_of(schema)) for schema in ("1", "2")]
     return ours == theirs and len(await district.found()) == count
@@ -85,8 +85,8 @@ async def _forget(district: District, schema: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     async with asyncio.timeout(30):
-        said, _ = await child.communicate()
-    return child.returncode or 0, said.decode()
+        output, _ = await child.communicate()
+    return child.returncode or 0, output.decode()
 
 
 async def test_an_index_of_another_schema_under_our_prefix_is_not_touched(

@@ -27,7 +27,7 @@ FLUSHED_S = 1.5
 
 
 @dataclass(frozen=True)
-class Kept:
+class RestorableDistrict:
     """A district whose Redis can be restored to the state on disk."""
 
     district: District
@@ -51,7 +51,9 @@ class Kept:
 
 
 @asynccontextmanager
-async def kept(servers: Servers, kafka: KafkaSettings, s3: S3Settings, folder: Path) -> AsyncGenerator[Kept]:
+async def kept(
+    servers: Servers, kafka: KafkaSettings, s3: S3Settings, folder: Path
+) -> AsyncGenerator[RestorableDistrict]:
     home = folder / "redis"
     home.mkdir()
     async with (
@@ -60,7 +62,7 @@ async def kept(servers: Servers, kafka: KafkaSettings, s3: S3Settings, folder: P
         open_redis(RedisSettings(url=server.url)) as redis,
     ):
         district = replace(made, redis=redis, redis_url=server.url, reader=IndexReader(redis))
-        yield Kept(district, server, folder)
+        yield RestorableDistrict(district, server, folder)
 
 
 async def test_a_revision_lost_with_the_last_second_is_written_again(
@@ -117,8 +119,8 @@ async def test_several_replicas_agree_on_how_far_cameras_are_read(
                 await asyncio.sleep(3)
                 assert await district.redis.hget(names.APPLIED, place) == str(int(before or 0) + 1).encode()
             for indexer in (first, second):
-                said = (district.home / f"indexer-{indexer.port}.log").read_text()
-                assert "camera records are read again" not in said
+                log_text = (district.home / f"indexer-{indexer.port}.log").read_text()
+                assert "camera records are read again" not in log_text
 
 
 async def _publish(district: District, *cameras: Camera) -> None:

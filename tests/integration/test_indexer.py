@@ -137,7 +137,7 @@ class Indexer:
         except httpx.HTTPError:
             return ""
 
-    async def child_ends_when_asked(self) -> None:
+    async def stop_gracefully(self) -> None:
         """Stops gracefully, leaving its consumer group."""
         self.child.terminate()
         async with asyncio.timeout(20):
@@ -380,8 +380,8 @@ async def _are_all(district: District, stored: Sequence[SegmentStored]) -> bool:
 
 async def checked(district: District, *options: str) -> tuple[int, dict[str, Any], str]:
     """The command's exit code, its last line as JSON, and its other output."""
-    code, lines, said = await lines_of_check(district, *options)
-    return code, json.loads(lines[-1]) if lines else {}, said
+    code, lines, messages = await lines_of_check(district, *options)
+    return code, json.loads(lines[-1]) if lines else {}, messages
 
 
 async def lines_of_check(district: District, *options: str) -> tuple[int, list[str], str]:
@@ -390,8 +390,8 @@ async def lines_of_check(district: District, *options: str) -> tuple[int, list[s
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     async with asyncio.timeout(30):
-        out, said = await child.communicate()
-    return child.returncode or 0, out.decode().splitlines(), said.decode()
+        out, messages = await child.communicate()
+    return child.returncode or 0, out.decode().splitlines(), messages.decode()
 
 
 async def test_check_reports_differences_and_changes_nothing(district: District):
@@ -469,13 +469,13 @@ async def test_check_refuses_a_bucket_that_looks_empty(district: District):
         await until(indexer.is_ready)
         await until(lambda: _are(district, stored))
     await district.blobs.delete([one.key for one in stored[1:]])
-    code, found, said = await checked(district)
+    code, found, messages = await checked(district)
     assert (code, found["concluded"]) == (3, False)
-    assert "another one" in said
+    assert "another one" in messages
     await district.blobs.delete([stored[0].key])
-    code, _, said = await checked(district)
+    code, _, messages = await checked(district)
     assert code == 3
-    assert "empty" in said
+    assert "empty" in messages
     assert await _are(district, stored)
 
 

@@ -51,12 +51,12 @@ class Owner:
 
     def __init__(self) -> None:
         self.member: GroupConsumer | None = None
-        self.told: list[tuple[str, frozenset[Partition]]] = []
+        self.calls: list[tuple[str, frozenset[Partition]]] = []
         self.records: list[Record] = []
 
     async def assigned(self, partitions: frozenset[Partition]) -> None:
         assert self.member is not None
-        self.told.append(("assigned", partitions))
+        self.calls.append(("assigned", partitions))
         committed = await self.member.committed(partitions)
         first = await self.member.beginning_offsets(partitions)
         for partition in partitions:
@@ -64,7 +64,7 @@ class Owner:
             self.member.seek(partition, first[partition] if commit is None else commit.offset)
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:
-        self.told.append(("revoked", partitions))
+        self.calls.append(("revoked", partitions))
 
     @asynccontextmanager
     async def joined(self, settings: KafkaSettings, group: str, topic: str):
@@ -206,7 +206,7 @@ async def test_partitions_are_rebalanced_when_a_member_joins_and_leaves(kafka: K
                 second.poll_until(lambda: len(two.assignment) == 2),
             )
             assert one.assignment | two.assignment == every
-            assert first.told[1] == ("revoked", every)
+            assert first.calls[1] == ("revoked", every)
             await publish_all(kafka, name, [message(n, f"cam-{n:03}") for n in range(40)])
             await both(
                 first.poll_until(lambda: len(first.records) + len(second.records) == 40),
@@ -314,9 +314,9 @@ async def test_a_position_before_the_log_start_is_reported_until_a_seek(kafka: K
     owner.assigned = from_zero
     async with owner.joined(kafka, group, name) as member:
         for _ in range(2):
-            with pytest.raises(OffsetOutOfRange) as fell:
+            with pytest.raises(OffsetOutOfRange) as caught:
                 await owner.poll_until(lambda: False, timeout_s=20)
-            assert fell.value.partitions == {where: 0}
+            assert caught.value.partitions == {where: 0}
         first = await member.beginning_offsets([where])
         assert first == {where: 6}
         member.seek(where, first[where])
@@ -397,7 +397,7 @@ async def test_a_frozen_broker_is_noticed_and_a_retry_is_stored_once(tmp_path: P
             await owner.poll_until(lambda: len(owner.records) == 1)
             assert broker.pid is not None
             os.killpg(broker.pid, signal.SIGSTOP)
-            stood_still_us = clock.monotonic_us()
+            frozen_us = clock.monotonic_us()
             for _ in range(2):
                 with pytest.raises(Retriable, match="publishing"):
                     await publisher.publish(name, one)
@@ -408,13 +408,13 @@ async def test_a_frozen_broker_is_noticed_and_a_retry_is_stored_once(tmp_path: P
             with pytest.raises(Retriable, match="ends"):
                 await member.end_offsets([where])
             assert await member.poll(timeout_s=0.5) == {}
-            assert member.last_contact_us() <= stood_still_us + 1_000_000
+            assert member.last_contact_us() <= frozen_us + 1_000_000
             os.killpg(broker.pid, signal.SIGCONT)
             async with asyncio.timeout(30):
                 await publish_until_acknowledged(publisher, name, one)
                 await publish_until_acknowledged(publisher, name, message(2))
             await owner.poll_until(lambda: numbers(owner.records)[-1] == 2)
-            await owner.poll_until(lambda: member.last_contact_us() > stood_still_us)
+            await owner.poll_until(lambda: member.last_contact_us() > frozen_us)
         async with TopicReader.open(kafka_settings(broker.bootstrap_servers), [name]) as reader:
             assert numbers(await reader.read_all()) == [0, 1, 2]
 
@@ -472,9 +472,9 @@ async def test_a_log_that_lost_its_tail_and_grew_again_is_detected(tmp_path: Pat
             read = [mark_of(record) for record in reversed(owner.records)]
             await lose_the_tail_and_grow(broker, tmp_path / "kafka" / "data", name)
             for _ in range(2):
-                with pytest.raises(OffsetOutOfRange) as fell:
+                with pytest.raises(OffsetOutOfRange) as caught:
                     await owner.poll_until(lambda: False)
-                assert fell.value.partitions == {where: 10}
+                assert caught.value.partitions == {where: 10}
                 assert not member.is_verified(where)
             with pytest.raises(Retriable, match="not there any more"):
                 await follower.read_all()

@@ -41,7 +41,7 @@ async def versions_of(bucket: VersionedBucket, key: str) -> list[ObjectVersion]:
     return [one async for one in bucket.versions(key)]
 
 
-def beside(s3: S3Settings, bench: Bench) -> Bench:
+def with_bucket(s3: S3Settings, bench: Bench) -> Bench:
     """The same bench with the bucket of `s3`."""
     bench.env["DISTRICAM_S3__BUCKET"] = s3.bucket
     return bench
@@ -52,7 +52,7 @@ async def test_a_new_segment_is_locked_against_deletion_and_overwriting(bench: B
     async with VersionedBucket.open(s3) as bucket:
         await bucket.create_bucket(object_lock=True)
         await mark(bucket, SITE)
-        async with recorder(beside(s3, bench), DISTRICAM_RECORDER__LOCK_H="2"):
+        async with recorder(with_bucket(s3, bench), DISTRICAM_RECORDER__LOCK_H="2"):
             before_us = SystemClock().now_us()
             stored = await record(bench)
         (version,) = await versions_of(bucket, stored.key)
@@ -76,7 +76,7 @@ async def test_without_object_lock_segments_are_stored_unlocked(
     async with VersionedBucket.open(s3) as bucket:
         await bucket.create_bucket(object_lock=object_lock)
         await mark(bucket, SITE)
-        async with recorder(beside(s3, bench), DISTRICAM_RECORDER__LOCK_H=lock_h) as running:
+        async with recorder(with_bucket(s3, bench), DISTRICAM_RECORDER__LOCK_H=lock_h) as running:
             stored = await record(bench)
             assert ("new segments are not locked" in running.events()) is not object_lock
         (version,) = await versions_of(bucket, stored.key)

@@ -27,7 +27,7 @@ from districam_devkit.demo.report import (
 from districam_devkit.pipeline import FAST_SETTLE_SETTINGS, Service, apply_cameras, prepare, services_running
 from districam_devkit.servers import all_running
 from districam_devkit.simcam import Generated, SimCamera, running
-from integration.conftest import beside
+from integration.conftest import running_in_thread
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -75,7 +75,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Story:
+class Results:
     """Results; `states` from each camera's first recordable picture to its last."""
 
     readers: list[Reader]
@@ -85,7 +85,7 @@ class Story:
 
 
 @asynccontextmanager
-async def _told(home: Path) -> AsyncGenerator[Story]:
+async def _run_scenario(home: Path) -> AsyncGenerator[Results]:
     log = home / "sent.log"
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(all_running(home))
@@ -116,7 +116,7 @@ async def _told(home: Path) -> AsyncGenerator[Story]:
             )
             for camera_id, pictures in sent.items()
         }
-        yield Story(readers, counts, states, shed)
+        yield Results(readers, counts, states, shed)
 
 
 async def _announce(home: Path, urls: dict[str, str], environment: dict[str, str]) -> None:
@@ -139,32 +139,35 @@ async def _at_rest(ingest: Service) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def story() -> Generator[Story]:
-    with TemporaryDirectory(prefix="districam-") as home, beside(lambda: _told(Path(home))) as told:
-        yield told
+def results() -> Generator[Results]:
+    with (
+        TemporaryDirectory(prefix="districam-") as home,
+        running_in_thread(lambda: _run_scenario(Path(home))) as finished,
+    ):
+        yield finished
 
 
-def test_every_request_is_answered_or_gets_retry_after(story: Story) -> None:
-    statuses = sum((reader.statuses for reader in story.readers), Counter[tuple[str, int]]())
+def test_every_request_is_answered_or_gets_retry_after(results: Results) -> None:
+    statuses = sum((reader.statuses for reader in results.readers), Counter[tuple[str, int]]())
     assert {status for what, status in statuses if what == "timeline"} == {200}
     assert {status for what, status in statuses if what == "clip"} <= {200, 503}
-    assert all(reader.statuses["timeline", 200] for reader in story.readers)
+    assert all(reader.statuses["timeline", 200] for reader in results.readers)
     assert statuses["clip", 200] > CLIENTS, statuses
-    assert sum(reader.pictures for reader in story.readers) > 1000
+    assert sum(reader.pictures for reader in results.readers) > 1000
 
 
-def test_nothing_is_shed_and_every_picture_is_stored(story: Story) -> None:
-    assert not any(story.shed.values())
-    assert len(story.counts) == len(CAMERAS)
-    for camera_id, counted in story.counts.items():
+def test_nothing_is_shed_and_every_picture_is_stored(results: Results) -> None:
+    assert not any(results.shed.values())
+    assert len(results.counts) == len(CAMERAS)
+    for camera_id, counted in results.counts.items():
         assert counted.sent > (ALONE_S + READ_S) * 10 * 0.8, camera_id
         assert (counted.unaccounted, counted.duplicates) == (0, 0), (camera_id, counted)
         assert counted.stored == counted.sent - counted.before_first_keyframe, (camera_id, counted)
 
 
-def test_recording_has_no_gap(story: Story) -> None:
+def test_recording_has_no_gap(results: Results) -> None:
     """A camera is not expected before its record exists."""
-    assert len(story.states) == len(CAMERAS)
-    for camera_id, states in story.states.items():
+    assert len(results.states) == len(CAMERAS)
+    for camera_id, states in results.states.items():
         assert "recorded" in {state.state for state in states}, camera_id
         assert {state.state for state in states} <= {"recorded", "not_expected"}, states

@@ -21,11 +21,11 @@ pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
 GATE = Credential("viewer", "hidden-word")
 TOLD = base64.b64encode(b"viewer:hidden-word").decode()
 OPEN_S = 3.0
-Answer = Callable[["Heard"], str]
+Answer = Callable[["ReceivedRequest"], str]
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReceivedRequest:
     """A request: its method, its number on the connection, and its Authorization header."""
 
     method: str
@@ -39,7 +39,7 @@ class Peer:
 
     answer: Answer
     port: int = 0
-    heard: list[Heard] = field(default_factory=list[Heard])
+    heard: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest])
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator["Peer"]:
@@ -51,9 +51,9 @@ class Peer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := (await reader.readuntil(b"\r\n\r\n")).decode():
-                asked = Heard(head.split(" ", 1)[0], _value(head, "CSeq"), _value(head, "Authorization"))
-                self.heard.append(asked)
-                writer.write(self.answer(asked).encode())
+                request = ReceivedRequest(head.split(" ", 1)[0], _value(head, "CSeq"), _value(head, "Authorization"))
+                self.heard.append(request)
+                writer.write(self.answer(request).encode())
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -61,7 +61,7 @@ class Peer:
             writer.close()
 
     @property
-    def told(self) -> list[str]:
+    def received_schemes(self) -> list[str]:
         """Schemes of the credentials that it received."""
         return [one.authorization.split(" ")[0] for one in self.heard if one.authorization]
 
@@ -71,8 +71,8 @@ def _value(head: str, name: str) -> str:
     return found[1] if found else ""
 
 
-def says(asked: Heard, status: str, *headers: str, body: str = "") -> str:
-    lines = [f"RTSP/1.0 {status}", f"CSeq: {asked.cseq}", *headers, f"Content-Length: {len(body)}"]
+def responded(request: ReceivedRequest, status: str, *headers: str, body: str = "") -> str:
+    lines = [f"RTSP/1.0 {status}", f"CSeq: {request.cseq}", *headers, f"Content-Length: {len(body)}"]
     return "\r\n".join(lines) + "\r\n\r\n" + body
 
 
@@ -81,8 +81,8 @@ SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r
 
 
 def asks_for(challenge: str) -> Answer:
-    return lambda asked: (
-        says(asked, "200 OK") if asked.method == "OPTIONS" else says(asked, "401 Unauthorized", challenge)
+    return lambda request: (
+        responded(request, "200 OK") if request.method == "OPTIONS" else responded(request, "401 Unauthorized", challenge)
     )
 
 
@@ -106,10 +106,10 @@ async def refused(reader: Reader | AutoReader, url: str, credential: Credential 
 async def test_a_redirect_to_another_host_gets_no_credentials(make: Callable[[], Reader | AutoReader], challenge: str):
     async with Peer(asks_for(challenge)).listening() as foreign:
         location = f"Location: rtsp://localhost:{foreign.port}/x"
-        async with Peer(lambda asked: says(asked, "302 Found", location)).listening() as camera:
+        async with Peer(lambda request: responded(request, "302 Found", location)).listening() as camera:
             error = await refused(make(), f"rtsp://127.0.0.1:{camera.port}/x")
     assert foreign.heard, "the redirect was followed"
-    assert foreign.told == []
+    assert foreign.received_schemes == []
     assert error.cause == "auth_failed"
 
 
@@ -126,21 +126,21 @@ async def test_ffmpeg_gets_no_password_for_a_redirect_that_is_not_rtsp(nonsense:
     async with Peer(lambda _: nonsense).listening() as camera:
         error = await refused(auto(), f"rtsp://127.0.0.1:{camera.port}/x")
     assert error.cause == "stream_error"
-    assert camera.told == []
-    assert len(camera.heard) == 1, "nobody asked it again by another reader"
+    assert camera.received_schemes == []
+    assert len(camera.heard) == 1, "another reader connected as well"
 
 
 async def test_basic_after_digest_on_one_connection_is_refused():
-    def answer(asked: Heard) -> str:
-        if asked.method == "DESCRIBE" and not asked.authorization:
-            return says(asked, "401 Unauthorized", DIGEST)
-        if asked.method == "DESCRIBE":
-            return says(asked, "200 OK", "Content-Type: application/sdp", body=SDP)
-        return says(asked, "401 Unauthorized", BASIC) if asked.method == "SETUP" else says(asked, "200 OK")
+    def answer(request: ReceivedRequest) -> str:
+        if request.method == "DESCRIBE" and not request.authorization:
+            return responded(request, "401 Unauthorized", DIGEST)
+        if request.method == "DESCRIBE":
+            return responded(request, "200 OK", "Content-Type: application/sdp", body=SDP)
+        return responded(request, "401 Unauthorized", BASIC) if request.method == "SETUP" else responded(request, "200 OK")
 
     async with Peer(answer).listening() as camera:
         error = await refused(native(), f"rtsp://127.0.0.1:{camera.port}/x")
-    assert set(camera.told) == {"Digest"}
+    assert set(camera.received_schemes) == {"Digest"}
     assert error.cause == "auth_failed"
     assert "Digest before" in error.detail
 
@@ -153,7 +153,7 @@ async def test_basic_after_digest_on_an_earlier_connection_is_refused():
         camera.answer = asks_for(BASIC)
         error = await refused(reader, url)
         assert "Digest before" in error.detail
-        assert set(camera.told) == {"Digest"}
+        assert set(camera.received_schemes) == {"Digest"}
         await refused(native(), url)  # a reader without an earlier Digest challenge cannot detect the downgrade
         assert TOLD in camera.heard[-1].authorization
 
@@ -167,10 +167,10 @@ async def test_a_credential_of_other_networks_is_not_sent(reader: Reader):
     async with Peer(asks_for(BASIC)).listening() as camera:
         url = f"rtsp://127.0.0.1:{camera.port}/x"
         error = await refused(reader, url, elsewhere)
-        assert (error.cause, camera.told) == ("auth_failed", [])
+        assert (error.cause, camera.received_schemes) == ("auth_failed", [])
         assert "127.0.0.1" in error.detail
         await refused(reader, url, here)
-        assert set(camera.told) == {"Basic"}
+        assert set(camera.received_schemes) == {"Basic"}
 
 
 async def test_ffmpeg_opens_nothing_but_rtsp():
@@ -197,7 +197,7 @@ async def test_ffmpeg_follows_redirects_only_without_a_password():
     reader = LibavReader(SystemClock(), open_s=OPEN_S, read_s=OPEN_S)
     async with Peer(asks_for(BASIC)).listening() as foreign:
         location = f"Location: rtsp://localhost:{foreign.port}/x"
-        async with Peer(lambda asked: says(asked, "302 Found", location)).listening() as camera:
+        async with Peer(lambda request: responded(request, "302 Found", location)).listening() as camera:
             url = f"rtsp://127.0.0.1:{camera.port}/x"
             await refused(reader, url)
             assert (camera.heard != [], foreign.heard) == (True, [])

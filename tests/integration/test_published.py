@@ -44,7 +44,7 @@ def test_the_document_is_asyncapi_3(parser: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "told"),
+    ("right", "wrong", "message"),
     [
         ("    address: districam.cameras.v1", "    adress: districam.cameras.v1", "adress"),
         ("#/components/messages/camera'", "#/components/messages/camara'", "camara"),
@@ -52,12 +52,12 @@ def test_the_document_is_asyncapi_3(parser: Path) -> None:
     ],
 )
 def test_the_asyncapi_parser_rejects_an_invalid_document(
-    parser: Path, tmp_path: Path, right: str, wrong: str, told: str
+    parser: Path, tmp_path: Path, right: str, wrong: str, message: str
 ) -> None:
     text = DOCUMENT.read_text()
     assert right in text
-    spoilt = tmp_path / "asyncapi.yaml"
-    spoilt.write_text(text.replace(right, wrong, 1))
-    code, said = _found_wrong(parser, spoilt)
+    invalid = tmp_path / "asyncapi.yaml"
+    invalid.write_text(text.replace(right, wrong, 1))
+    code, output = _found_wrong(parser, invalid)
     assert code == 1
-    assert told in said
+    assert message in output

@@ -217,14 +217,14 @@ async def test_leaving_returns_everything_received(name: str, tmp_path: Path):
     ):
         pictures = await read(source, seconds=1)
         await asyncio.sleep(0.5)
-        had_come = last_sent()
+        received_number = last_sent()
         pictures += source.read_remaining()
         assert source.read_remaining() == []
         await asyncio.sleep(0.2)  # a picture is logged once it has left
-        came_meanwhile = last_sent()
+        last_number = last_sent()
     found = running_numbers("h264", pictures)
     assert are_consecutive(found)
-    assert had_come - {"native": 0, "ffmpeg": 3}[name] <= found[-1] <= came_meanwhile
+    assert received_number - {"native": 0, "ffmpeg": 3}[name] <= found[-1] <= last_number
     assert {(one.lost_packets, one.is_damaged) for one in pictures} == {(0, False)}
 
 

@@ -246,14 +246,14 @@ async def test_cuts_holes_duplicates_ends_and_garbage(bench: Bench):
     await bench.check_objects(stored)
     listed = [one.key async for one in bench.blobs.list(f"{a}/")]
     assert listed == sorted(one.key for one in stored if one.camera_id == a)
-    letters = [wire.decode_json(DeadLetter, record.value) for record in await bench.read(names.DEADLETTERS)]
-    (letter,) = [letter for letter in letters if letter.key == b]
+    dead_letters = [wire.decode_json(DeadLetter, record.value) for record in await bench.read(names.DEADLETTERS)]
+    (letter,) = [letter for letter in dead_letters if letter.key == b]
     assert (letter.topic, letter.partition, letter.offset) == (
         names.FRAGMENTS,
         poisoned.partition,
         poisoned.offset,
     )
-    assert "../elsewhere" in {letter.key for letter in letters}
+    assert "../elsewhere" in {letter.key for letter in dead_letters}
     assert letter.service == "recorder"
     assert "moof" in letter.reason
 
@@ -361,9 +361,9 @@ async def test_records_deleted_from_the_log_are_reported(bench: Bench):
     async with recorder(bench):
         await bench.until_recorded()
         await bench.until_committed()
-    (fell, partition) = await the_fall(bench, left.partition)
-    assert fell.from_us == decode_checkpoint(commit.metadata).log_us - MAX_FRAGMENT_DELAY_US
-    assert fell.to_us == left.append_us
+    (truncated, partition) = await truncation_event(bench, left.partition)
+    assert truncated.from_us == decode_checkpoint(commit.metadata).log_us - MAX_FRAGMENT_DELAY_US
+    assert truncated.to_us == left.append_us
     assert partition == left.partition % 12
 
 
@@ -384,9 +384,9 @@ async def test_records_deleted_before_a_slow_recorder_read_them_are_reported(ben
             while (epoch, 4) not in fragments_of(await bench.announced()):
                 await asyncio.sleep(0.2)
         await bench.until_committed()
-    (fell, _) = await the_fall(bench, left.partition)
-    assert fell.to_us == left.append_us
-    assert fell.from_us < left.append_us
+    (truncated, _) = await truncation_event(bench, left.partition)
+    assert truncated.to_us == left.append_us
+    assert truncated.from_us < left.append_us
     lost = {(epoch, 2), (epoch, 3)}  # the first one may already have been fetched
     assert not lost & fragments_of(await bench.announced())
 
@@ -403,7 +403,7 @@ async def test_the_largest_record_is_stored_beside_small_ones(bench: Bench):
         assert await running.stop() == 0
 
 
-async def the_fall(bench: Bench, number: int) -> tuple[PartitionTruncated, int]:
+async def truncation_event(bench: Bench, number: int) -> tuple[PartitionTruncated, int]:
     found: list[tuple[PartitionTruncated, int]] = []
     for record in await bench.read(names.STREAMS):
         if record.key == str(number).encode():
@@ -460,8 +460,8 @@ async def test_different_bytes_under_a_key_are_reported_and_stop_nothing(bench: 
         assert await running.stop() == 0
     assert [one.sha256 for one in stored if one.camera_id == camera] == [made.stored.sha256] * is_ours
     assert await bench.blobs.get(made.stored.key) == made.body
-    letters = [wire.decode_json(DeadLetter, record.value) for record in await bench.read(names.DEADLETTERS)]
-    (letter,) = [letter for letter in letters if letter.key == camera]
+    dead_letters = [wire.decode_json(DeadLetter, record.value) for record in await bench.read(names.DEADLETTERS)]
+    (letter,) = [letter for letter in dead_letters if letter.key == camera]
     assert (letter.topic, letter.partition, letter.offset) == (names.FRAGMENTS, ack.partition, ack.offset)
     theirs = build_object(Segment(FirstRecord(0, 0, 0), (forged,), 0, "ends"), bench.s3.bucket).stored
     assert theirs.sha256 in letter.reason

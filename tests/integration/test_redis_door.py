@@ -20,12 +20,12 @@ async def test_a_caller_cancelled_during_a_command_ends(redis: RedisSettings):
     running = ended = 0
     async with IndexReader.open(redis) as reader:
         for n in range(100):
-            asking = asyncio.create_task(reader.holds())  # cancelled separately
+            pending = asyncio.create_task(reader.holds())  # cancelled separately
             for _ in range(n % 10):
                 await asyncio.sleep(0)
-            running += asking.cancel()
+            running += pending.cancel()
             try:
-                await asking
+                await pending
             except asyncio.CancelledError:
                 ended += 1
     assert running > 20

@@ -76,9 +76,9 @@ class Archive:
         found = segment_array.entries_from_array(await self.district.reader.segments(camera_id, first_us, last_us))
         return {names.entry_of(one) for one in stored} <= set(found)
 
-    async def place_late(self, beside: SegmentStored) -> SegmentStored:
+    async def store_late(self, original: SegmentStored) -> SegmentStored:
         """Stores another copy of about the same time, later."""
-        late = segment(self.camera_id, epoch=1, first_seq=0, start_us=beside.start_us + S, size=100)
+        late = segment(self.camera_id, epoch=1, first_seq=0, start_us=original.start_us + S, size=100)
         return await self.district.store(late)
 
     async def keys(self) -> set[str]:
@@ -154,8 +154,8 @@ async def test_footage_older_than_its_days_is_announced_deleted_and_dropped(arch
         assert {key: after.get(key) for key in of_footage} == {key: before[key] for key in of_footage}
     async with TopicReader.open(kafka, [names.RETENTION]) as reader:
         records = [one for one in await reader.read_all() if one.key == archive.camera_id.encode()]
-    told = [wire.decode_event(one.key, one.headers, one.value) for one in records]
-    assert any(isinstance(one, FootageExpired) and one.to_us == archive.edge_us for one in told)
+    published = [wire.decode_event(one.key, one.headers, one.value) for one in records]
+    assert any(isinstance(one, FootageExpired) and one.to_us == archive.edge_us for one in published)
 
 
 async def _is(ask: Callable[[], Awaitable[object]], wanted: object) -> bool:
@@ -266,18 +266,20 @@ async def test_expiry_is_announced_before_anything_is_deleted(archive: Archive, 
     start_us = archive.edge_us - HOUR_US
     async with in_process(archive, s3, kafka) as doors:
         await archive.district.store(segment(archive.camera_id, start_us=start_us, size=100))
-        told: list[list[tuple[int, int]]] = []
+        published: list[list[tuple[int, int]]] = []
 
         class Watched(VersionedBucket):
             async def delete_versions(self, versions: Sequence[ObjectVersion]) -> list[ObjectVersion]:
-                told.append((await archive.district.reader.expired_intervals([archive.camera_id]))[archive.camera_id])
+                published.append(
+                    (await archive.district.reader.expired_intervals([archive.camera_id]))[archive.camera_id]
+                )
                 return await super().delete_versions(versions)
 
         async with Watched.open(s3) as watched:
             watching = replace(doors, bucket=watched)
             wanted = ExpiryRequest(archive.camera_id, archive.edge_us, "old", [], archive.edge_us + DAY_US)
             await Expirer(watching, HoldStore(watched), RateLimiter(doors.runtime, 1000)).run(wanted, build="b")
-        assert told == [[(start_us, archive.edge_us)]]
+        assert published == [[(start_us, archive.edge_us)]]
 
 
 async def test_completely_expired_days_are_not_listed_hour_by_hour(

@@ -50,10 +50,10 @@ class Scene:
         """The held segment and the recent one."""
         return [self.held, self.stored[-1]]
 
-    async def killed(self, seam: str, passes: int) -> None:
+    async def kill_at(self, step: str, passes: int) -> None:
         """Kills an indexer at that step of an hour, after `passes` hours."""
         camera_id, gate = self.archive.camera_id, self.redis
-        match seam:
+        match step:
             case "told, not deleted":
                 gate, stops = self.store, b"?delete"
             case "deleted, not dropped":
@@ -89,7 +89,7 @@ class Scene:
         found = await cast("Awaitable[list[bytes]]", self.archive.district.redis.zrange(key, 0, -1))
         return [names.parse_interval(one) for one in found]
 
-    async def is_said_once(self) -> bool:
+    async def is_published_once(self) -> bool:
         return redundant_ranges(await self.expired()) == []
 
 
@@ -128,44 +128,44 @@ async def test_a_kill_between_announcing_deleting_and_dropping_changes_nothing(
     chance = random.Random(seed)
     async with a_scene(locked, chance) as scene:
         everything = {one.key for one in scene.stored}
-        await scene.killed(FIRST, 0)
+        await scene.kill_at(FIRST, 0)
         assert await scene.left() == (everything, everything)
         assert await scene.expired() == []
-        assert await _told(kafka, locked.camera_id)
-        for seam in [*chance.sample(SEAMS, 2), chance.choice(SEAMS)]:
+        assert await _published(kafka, locked.camera_id)
+        for step in [*chance.sample(SEAMS, 2), chance.choice(SEAMS)]:
             before = (await scene.left())[1]
-            await scene.killed(seam, chance.randrange(3))
+            await scene.kill_at(step, chance.randrange(3))
             stored, indexed = await scene.left()
             assert stored <= indexed <= before  # everything stored is indexed
             assert {one.key for one in scene.kept} <= stored
             gone = {key[: key.rindex("/")] for key in indexed - stored}
-            assert len(gone) == (1 if seam == "deleted, not dropped" else 0), (seam, gone)
+            assert len(gone) == (1 if step == "deleted, not dropped" else 0), (step, gone)
             assert await scene.expired()
         async with locked.indexer():
             await until(scene.is_done, 40)
-            await until(scene.is_said_once, 40)
-            await _agrees(scene, merge(await _told(kafka, locked.camera_id)))
+            await until(scene.is_published_once, 40)
+            await _agrees(scene, merge(await _published(kafka, locked.camera_id)))
 
 
-async def _agrees(scene: Scene, told: list[Interval]) -> None:
+async def _agrees(scene: Scene, published: list[Interval]) -> None:
     """The index agrees with the topic and with the bucket."""
     archive, held_us = scene.archive, scene.held.start_us
     expired = merge(await scene.expired())
-    assert expired == told
+    assert expired == published
     whole = (expired[0][0], expired[-1][1])
     assert whole[0] <= scene.stored[0].start_us
     assert whole[1] in (archive.edge_us, archive.edge_us + HOUR_US)  # a new hour may have started meanwhile
     assert expired == subtract([whole], [(held_us, held_us + S)])
     versions = [one async for one in archive.bucket.versions(f"{archive.camera_id}/")]
     assert sorted(one.key for one in versions) == [one.key for one in scene.kept]
-    code, found, said = await checked(archive.district)
-    assert (code, found["missing"], found["surplus"], found["objects"]) == (0, 0, 0, 2), said
+    code, found, output = await checked(archive.district)
+    assert (code, found["missing"], found["surplus"], found["objects"]) == (0, 0, 0, 2), output
     assert await archive.indexed(scene.stored[0].start_us, scene.stored[-1].end_us) == [
         names.entry_of(one) for one in scene.kept
     ]
 
 
-async def _told(kafka: KafkaSettings, camera_id: str) -> list[Interval]:
+async def _published(kafka: KafkaSettings, camera_id: str) -> list[Interval]:
     """Ranges of `expired` events on the topic, in order."""
     async with TopicReader.open(kafka, [names.RETENTION]) as reader:
         records = [one for one in await reader.read_all() if one.key == camera_id.encode()]

@@ -21,7 +21,7 @@ from districam_devkit.pipeline import Pipeline, prepare, run_command, services_r
 from districam_devkit.servers import Servers, ServerUnavailable, all_running
 from districam_devkit.servers.ports import pick_free_ports
 from districam_devkit.simcam import Credentials, Generated, SimCamera, certificate, running
-from integration.conftest import beside, kafka_settings
+from integration.conftest import kafka_settings, running_in_thread
 from support.secrets_search import (
     SearchedContents,
     command_lines,
@@ -54,7 +54,7 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @dataclass(frozen=True)
-class Told:
+class Outputs:
     """All searched outputs of the services, with the stream events among them."""
 
     places: dict[str, SearchedContents]
@@ -67,7 +67,7 @@ class Told:
 
 
 @asynccontextmanager
-async def _told(home: Path) -> AsyncGenerator[Told]:
+async def _run_services(home: Path) -> AsyncGenerator[Outputs]:
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(all_running(home))
         await prepare(servers)
@@ -81,7 +81,7 @@ async def _told(home: Path) -> AsyncGenerator[Told]:
         await _shown(pipeline, seen)
         secrets.write_text(f"wrong-native: {PASSWORD}\n: {WRONG}")  # not a valid credentials file
         await asyncio.sleep(3)
-        said = await pages(pipeline, [*urls])
+        served_pages = await pages(pipeline, [*urls])
         await pipeline["ingest"].child.stop()
         found = await records(kafka_settings(servers.kafka.bootstrap_servers))
         events = [
@@ -90,13 +90,13 @@ async def _told(home: Path) -> AsyncGenerator[Told]:
         refused = await _refused(home, servers)
         places: dict[str, SearchedContents] = {
             "logs": logs(home),
-            "pages": said,
+            "pages": served_pages,
             "records": contents(found),
             "command lines": seen,
             "commands": {"a URL with a password": refused.encode()},
         }
         await _plant(home, servers, places)
-        yield Told(places, [(name.decode().split(".")[-2], json.loads(value)) for name, value in events], refused)
+        yield Outputs(places, [(name.decode().split(".")[-2], json.loads(value)) for name, value in events], refused)
 
 
 async def _cameras(stack: AsyncExitStack, home: Path) -> dict[str, str]:
@@ -189,20 +189,20 @@ async def _plant(home: Path, servers: Servers, places: dict[str, SearchedContent
 
 
 @pytest.fixture(scope="module")
-def told() -> Generator[Told]:
-    with TemporaryDirectory(prefix="districam-") as home, beside(lambda: _told(Path(home))) as value:
+def outputs() -> Generator[Outputs]:
+    with TemporaryDirectory(prefix="districam-") as home, running_in_thread(lambda: _run_services(Path(home))) as value:
         yield value
 
 
 @pytest.mark.parametrize("place", ["logs", "pages", "records", "command lines", "commands"])
-def test_no_password_is_anywhere(told: Told, place: str) -> None:
-    assert told.places[place]
-    assert places_containing(told.places[place], SOUGHT) == []
+def test_no_password_is_anywhere(outputs: Outputs, place: str) -> None:
+    assert outputs.places[place]
+    assert places_containing(outputs.places[place], SOUGHT) == []
 
 
 @pytest.mark.parametrize(("place", "count"), [("logs", 1), ("records", 2), ("command lines", 1)])
-def test_a_planted_password_is_found(told: Told, place: str, count: int) -> None:
-    assert len(places_containing(told.places[f"planted: {place}"], SOUGHT)) == count
+def test_a_planted_password_is_found(outputs: Outputs, place: str, count: int) -> None:
+    assert len(places_containing(outputs.places[f"planted: {place}"], SOUGHT)) == count
 
 
 @pytest.mark.parametrize("form", SOUGHT)
@@ -211,24 +211,24 @@ def test_each_encoding_of_a_password_is_found(form: bytes) -> None:
 
 
 @pytest.mark.parametrize("camera_id", GOOD)
-def test_the_right_password_opens_the_camera_with_the_configured_reader(told: Told, camera_id: str) -> None:
-    connected = told.of(camera_id, "connected")
+def test_the_right_password_opens_the_camera_with_the_configured_reader(outputs: Outputs, camera_id: str) -> None:
+    connected = outputs.of(camera_id, "connected")
     assert connected
     assert {event["reader"] for event in connected} == {camera_id.partition("-")[2]}
 
 
 @pytest.mark.parametrize("camera_id", BAD)
-def test_a_wrong_password_is_reported_without_showing_it(told: Told, camera_id: str) -> None:
-    refusals = told.of(camera_id, "refused")
+def test_a_wrong_password_is_reported_without_showing_it(outputs: Outputs, camera_id: str) -> None:
+    refusals = outputs.of(camera_id, "refused")
     assert {event["cause"] for event in refusals} >= {BAD[camera_id]}
     assert all(event["detail"] for event in refusals)
 
 
-def test_an_unreadable_credentials_file_is_named_and_not_shown(told: Told) -> None:
-    details = [event["detail"] for event in told.of("wrong-native", "refused")]
+def test_an_unreadable_credentials_file_is_named_and_not_shown(outputs: Outputs) -> None:
+    details = [event["detail"] for event in outputs.of("wrong-native", "refused")]
     assert any("credentials.yaml" in detail for detail in details)
 
 
-def test_a_url_with_a_password_is_rejected_without_repeating_it(told: Told) -> None:
-    assert "url" in told.refused
-    assert "credential" in told.refused
+def test_a_url_with_a_password_is_rejected_without_repeating_it(outputs: Outputs) -> None:
+    assert "url" in outputs.refused
+    assert "credential" in outputs.refused

@@ -13,13 +13,13 @@ from redis.asyncio import Redis
 from districam_devkit.pipeline import run_command
 from districam_devkit.servers import Servers, valkey
 from districam_devkit.services import SERVICES
-from integration.conftest import beside
+from integration.conftest import running_in_thread
 from integration.test_bad_input import started
 from support import tls_servers
 from support.tls_servers import KeyPair
 
 PASSWORD = "a-password-that-nobody-may-see"
-Told = dict[str, str]
+SecuredSettings = dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,14 @@ def pair(authority: KeyPair) -> KeyPair:
 @pytest.fixture(scope="module")
 def kafka_port(tmp_path_factory: pytest.TempPathFactory, pair: KeyPair, authority: KeyPair) -> Generator[int]:
     home = tmp_path_factory.mktemp("kafka")
-    with beside(lambda: tls_servers.kafka_running(home, pair, authority, PASSWORD)) as port:
+    with running_in_thread(lambda: tls_servers.kafka_running(home, pair, authority, PASSWORD)) as port:
         yield port
 
 
 @pytest_asyncio.fixture
-async def told(
+async def secured(
     servers: Servers, authority: KeyPair, pair: KeyPair, kafka_port: int, tmp_path: Path
-) -> AsyncGenerator[Told]:
+) -> AsyncGenerator[SecuredSettings]:
     """Settings of three servers behind TLS, each with its password in a file."""
     password = tmp_path / "password"
     password.write_text(PASSWORD)
@@ -75,14 +75,14 @@ async def told(
         }
 
 
-async def _prepared(told: Mapping[str, str]) -> None:
+async def _prepared(secured: Mapping[str, str]) -> None:
     few = {"DISTRICAM_TOPICS__PARTITIONS": "2", "DISTRICAM_TOPICS__SMALL_PARTITIONS": "2"}
-    await run_command("districam_common.admin.topics", "apply", "--wait", "30", environment={**told, **few})
-    await run_command("districam_common.admin.bucket", "apply", "--wait", "30", environment=told)
+    await run_command("districam_common.admin.topics", "apply", "--wait", "30", environment={**secured, **few})
+    await run_command("districam_common.admin.bucket", "apply", "--wait", "30", environment=secured)
 
 
-async def _ready(service: str, told: Mapping[str, str]) -> None:
-    async with started(service, told) as running, httpx.AsyncClient(timeout=5) as client:
+async def _ready(service: str, secured: Mapping[str, str]) -> None:
+    async with started(service, secured) as running, httpx.AsyncClient(timeout=5) as client:
         async with asyncio.timeout(60):
             while True:
                 try:
@@ -94,20 +94,20 @@ async def _ready(service: str, told: Mapping[str, str]) -> None:
                 await asyncio.sleep(0.3)
 
 
-async def test_every_service_is_ready_on_servers_behind_tls_and_passwords(told: Told) -> None:
-    await _prepared(told)
+async def test_every_service_is_ready_on_servers_behind_tls_and_passwords(secured: SecuredSettings) -> None:
+    await _prepared(secured)
     async with asyncio.TaskGroup() as tasks:
         for service in SERVICES:
-            tasks.create_task(_ready(service, told))
+            tasks.create_task(_ready(service, secured))
 
 
-async def _refused(service: str, told: Mapping[str, str], *words: str) -> None:
-    async with started(service, told) as running:
-        code, said = await running.ended()
-    assert code == 3, said
+async def _refused(service: str, secured: Mapping[str, str], *words: str) -> None:
+    async with started(service, secured) as running:
+        code, output = await running.ended()
+    assert code == 3, output
     for word in words:
-        assert word in said, said
-    assert PASSWORD not in said
+        assert word in output, output
+    assert PASSWORD not in output
 
 
 def _wrong(tmp_path: Path) -> str:
@@ -116,45 +116,45 @@ def _wrong(tmp_path: Path) -> str:
     return str(file)
 
 
-async def test_a_wrong_password_is_reported_with_its_server(told: Told, tmp_path: Path) -> None:
-    await _prepared(told)
+async def test_a_wrong_password_is_reported_with_its_server(secured: SecuredSettings, tmp_path: Path) -> None:
+    await _prepared(secured)
     wrong = _wrong(tmp_path)
-    kafka, redis = told["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], "Redis rejected the credentials"
-    await _refused("ingest", {**told, "DISTRICAM_KAFKA__SASL_PASSWORD_FILE": wrong}, kafka, "uthentication")
+    kafka, redis = secured["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], "Redis rejected the credentials"
+    await _refused("ingest", {**secured, "DISTRICAM_KAFKA__SASL_PASSWORD_FILE": wrong}, kafka, "uthentication")
     await _refused(
         "recorder",
-        {**told, "DISTRICAM_S3__SECRET_KEY_FILE": wrong},
+        {**secured, "DISTRICAM_S3__SECRET_KEY_FILE": wrong},
         "SignatureDoesNotMatch",
-        told["DISTRICAM_S3__ENDPOINT"],
+        secured["DISTRICAM_S3__ENDPOINT"],
     )
-    await _refused("api", {**told, "DISTRICAM_REDIS__PASSWORD_FILE": wrong}, redis)
+    await _refused("api", {**secured, "DISTRICAM_REDIS__PASSWORD_FILE": wrong}, redis)
 
 
-async def test_an_untrusted_certificate_is_reported_with_its_server(told: Told, tmp_path: Path) -> None:
-    await _prepared(told)
+async def test_an_untrusted_certificate_is_reported_with_its_server(secured: SecuredSettings, tmp_path: Path) -> None:
+    await _prepared(secured)
     other = str(tls_servers.create_ca(tmp_path, "other").certificate)
-    kafka, s3 = told["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], told["DISTRICAM_S3__ENDPOINT"]
-    redis = told["DISTRICAM_REDIS__URL"].removeprefix("rediss://").removesuffix("/0")
+    kafka, s3 = secured["DISTRICAM_KAFKA__BOOTSTRAP_SERVERS"], secured["DISTRICAM_S3__ENDPOINT"]
+    redis = secured["DISTRICAM_REDIS__URL"].removeprefix("rediss://").removesuffix("/0")
     why = "certificate is not accepted"
-    await _refused("ingest", {**told, "DISTRICAM_KAFKA__CA_FILE": other}, kafka, why)
-    await _refused("recorder", {**told, "DISTRICAM_S3__CA_FILE": other}, s3, why)
-    await _refused("api", {**told, "DISTRICAM_REDIS__CA_FILE": other}, redis, why)
+    await _refused("ingest", {**secured, "DISTRICAM_KAFKA__CA_FILE": other}, kafka, why)
+    await _refused("recorder", {**secured, "DISTRICAM_S3__CA_FILE": other}, s3, why)
+    await _refused("api", {**secured, "DISTRICAM_REDIS__CA_FILE": other}, redis, why)
 
 
 async def test_an_expired_certificate_is_reported(
-    told: Told, authority: KeyPair, servers: Servers, tmp_path: Path
+    secured: SecuredSettings, authority: KeyPair, servers: Servers, tmp_path: Path
 ) -> None:
-    await _prepared(told)
+    await _prepared(secured)
     old = tls_servers.certificate(authority.certificate.parent, authority, "old", expired=True)
     async with tls_servers.tls_proxy(int(servers.s3.endpoint.rpartition(":")[2]), old) as port:
         endpoint = f"https://localhost:{port}"
-        await _refused("recorder", {**told, "DISTRICAM_S3__ENDPOINT": endpoint}, endpoint, "certificate has expired")
+        await _refused("recorder", {**secured, "DISTRICAM_S3__ENDPOINT": endpoint}, endpoint, "certificate has expired")
 
 
-async def test_a_ca_file_without_certificates_is_exit_code_2(told: Told, tmp_path: Path) -> None:
-    told["DISTRICAM_REDIS__CA_FILE"] = _wrong(tmp_path)
-    async with started("api", told) as running:
-        code, said = await running.ended()
+async def test_a_ca_file_without_certificates_is_exit_code_2(secured: SecuredSettings, tmp_path: Path) -> None:
+    secured["DISTRICAM_REDIS__CA_FILE"] = _wrong(tmp_path)
+    async with started("api", secured) as running:
+        code, output = await running.ended()
     assert code == 2
-    assert "DISTRICAM_REDIS__CA_FILE" in said
-    assert "contains no readable certificates" in said
+    assert "DISTRICAM_REDIS__CA_FILE" in output
+    assert "contains no readable certificates" in output

@@ -344,7 +344,7 @@ async def test_the_command_prints_addresses_and_ends_with_ctrl_c(tmp_path: Path)
         assert servers.stdout
         lines = [await asyncio.to_thread(servers.stdout.readline) for _ in range(6)]
         servers.send_signal(signal.SIGINT)
-        _, said = await asyncio.to_thread(servers.communicate, timeout=30)
+        _, output = await asyncio.to_thread(servers.communicate, timeout=30)
     keys = [line.partition("=")[0] for line in lines]
     assert keys == [
         f"DISTRICAM_{name}"
@@ -358,7 +358,7 @@ async def test_the_command_prints_addresses_and_ends_with_ctrl_c(tmp_path: Path)
         )
     ]
     assert servers.returncode == 0
-    assert "no idempotent producer" in said
+    assert "no idempotent producer" in output
 
 
 def is_alive(pid: int) -> bool:

@@ -155,10 +155,10 @@ def test_ffmpeg_decodes_without_warnings(scenario: Scenario, camera_id: str, tmp
         (tmp_path / f"{n}.mp4").write_bytes(content)
         command_line += ["-i", f"{tmp_path}/{n}.mp4"]
     maps = [word for n in range(3) for word in ("-map", str(n))]
-    said = subprocess.run(
+    decoded = subprocess.run(
         [*command_line, *maps, "-f", "null", "-"], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (said.returncode, said.stdout + said.stderr) == (0, "")
+    assert (decoded.returncode, decoded.stdout + decoded.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("camera_id", PLAYED_AUDIO)
@@ -170,11 +170,11 @@ def test_chromium_plays_every_picture(scenario: Scenario, shown_by_chromium: dic
 
 
 def test_the_profile_names_the_sound(scenario: Scenario):
-    said = {
+    decoded = {
         event.camera_id: event.audio
         for camera_id in AUDIO_CONFIGS
         for event, _ in scenario.events[camera_id]
         if isinstance(event, Profile)
     }
-    assert said[NATIVE] == said[FFMPEG] == said[REFUSED] == said[AUDIO_DISABLED] == "aac"
-    assert (said[ULAW], said[ALAW]) == ("pcm_mulaw", "pcm_alaw")
+    assert decoded[NATIVE] == decoded[FFMPEG] == decoded[REFUSED] == decoded[AUDIO_DISABLED] == "aac"
+    assert (decoded[ULAW], decoded[ALAW]) == ("pcm_mulaw", "pcm_alaw")

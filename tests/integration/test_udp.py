@@ -157,11 +157,11 @@ async def test_leaving_returns_everything_received(tmp_path: Path):
         pictures = await read(source, seconds=1)
         await asyncio.sleep(0.3)
         pictures += source.read_remaining()
-        had_come = max(one.number for one in read_send_log(log))
+        received_number = max(one.number for one in read_send_log(log))
         assert source.read_remaining() == []
     found = running_numbers("h264", pictures)
     assert are_consecutive(found)
-    assert found[-1] == had_come
+    assert found[-1] == received_number
 
 
 async def test_a_tcp_only_camera_refuses_udp_by_name():

@@ -68,18 +68,18 @@ async def test_a_corrupt_batch_of_one_camera_is_reported_and_affects_no_other(
             await bench.until_committed()
     assert (epoch, 2) not in fragments_of(stored)
     await bench.check_objects(stored)
-    letters = {record.value for record in await bench.read(names.DEADLETTERS)}
-    told = [json.loads(value) for value in letters if value]
-    (mine,) = {one["reason"] for one in told if place_of(one) == (names.FRAGMENTS, where.partition, where.offset)}
+    dead_letters = {record.value for record in await bench.read(names.DEADLETTERS)}
+    reports = [json.loads(value) for value in dead_letters if value]
+    (mine,) = {one["reason"] for one in reports if place_of(one) == (names.FRAGMENTS, where.partition, where.offset)}
     assert "checksum" in mine
-    assert await fell_over(bench, where.partition, where.append_us)
+    assert await is_reported_lost(bench, where.partition, where.append_us)
 
 
 def place_of(letter: dict[str, object]) -> tuple[object, ...]:
     return letter["topic"], letter["partition"], letter["offset"]
 
 
-async def fell_over(bench: Bench, partition: int, at_us: int) -> bool:
+async def is_reported_lost(bench: Bench, partition: int, at_us: int) -> bool:
     """Whether the recorder has published that footage of this time was lost at the broker."""
     events = [wire.decode_event(r.key, r.headers, r.value) for r in await bench.read(names.STREAMS) if r.value]
     return any(
@@ -109,8 +109,8 @@ async def test_a_corrupt_record_of_one_camera_blocks_no_other(
                 lines = [json.loads(line) for line in log.read_text().splitlines() if line[:1] == "{"]
                 tried = {line.get("camera_id") for line in lines if line["event"] == "stream refused"}
                 ends = [line["partitions"] for line in lines if line["event"] == "assigned"]
-                rotten = [line["partition"] for line in lines if line["event"] == "batch unreadable"]
-                is_whole = ends == [PARTITIONS] and rotten == [acks[0].partition]
+                unreadable_partitions = [line["partition"] for line in lines if line["event"] == "batch unreadable"]
+                is_whole = ends == [PARTITIONS] and unreadable_partitions == [acks[0].partition]
                 return is_whole and {one.camera_id for one in cameras[1:]} <= tried
 
             await until(all_but_one_are_tried)

@@ -21,14 +21,14 @@ async def page(client: httpx.AsyncClient, board: Board, camera: str, last_s: int
     for chart in board.charts:
         if x + chart.width > 24:
             x, y, row = 0, y + row, 0
-        series = [one for query in chart.queries for one in await _asked(client, query, camera, last_s)]
+        series = [one for query in chart.queries for one in await _query(client, query, camera, last_s)]
         box = f"left:{GAP + x * COLUMN}px;top:{48 + y * ROW}px;width:{chart.width * COLUMN - GAP}px;height:{chart.height * ROW - GAP}px"
         out.append(f"<div class=p style='{box}'><h2>{html.escape(chart.title)}</h2>{_drawn(chart, series)}</div>")
         x, row = x + chart.width, max(row, chart.height)
     return "".join(out)
 
 
-async def _asked(client: httpx.AsyncClient, query: Query, camera: str, last_s: int) -> list[Series]:
+async def _query(client: httpx.AsyncClient, query: Query, camera: str, last_s: int) -> list[Series]:
     expr = query.expr.replace("$camera", camera).replace("$__rate_interval", "1m")
     now = time.time()
     asked = {"query": expr, "start": now - last_s, "end": now, "step": max(1, last_s // 120)}
@@ -47,11 +47,11 @@ def _drawn(chart: Chart, series: list[Series]) -> str:
     if not newest:
         return "<div class=l>no data</div>"
     if chart.kind == "stat":
-        return f"<div class=n>{_told(newest[0][1], chart.unit)}</div>"
+        return f"<div class=n>{_formatted(newest[0][1], chart.unit)}</div>"
     if chart.kind == "bars":
         most = max(value for _, value in newest) or 1
         return "".join(
-            f"<div class=l>{html.escape(name)} <b>{_told(value, chart.unit)}</b><div style='background:{COLOURS[0]};height:12px;width:{100 * value / most:.0f}%'></div></div>"
+            f"<div class=l>{html.escape(name)} <b>{_formatted(value, chart.unit)}</b><div style='background:{COLOURS[0]};height:12px;width:{100 * value / most:.0f}%'></div></div>"
             for name, value in newest[:10]
         )
     return _lines(chart, series, newest)
@@ -70,13 +70,13 @@ def _lines(chart: Chart, series: list[Series], newest: list[tuple[str, float]]) 
         )
         drawn.append(f"<polyline fill=none stroke-width=1.5 stroke='{COLOURS[number % 8]}' points='{path}'/>")
     legend = "".join(
-        f"<div class=l><span style='color:{COLOURS[number % 8]}'>■</span> {html.escape(name)} {_told(value, chart.unit)}</div>"
+        f"<div class=l><span style='color:{COLOURS[number % 8]}'>■</span> {html.escape(name)} {_formatted(value, chart.unit)}</div>"
         for number, (name, value) in enumerate(newest[:3])
     )
     return f"<svg width={width} height={height} style='margin:0 8px'>{''.join(drawn)}</svg>{legend}"
 
 
-def _told(value: float, unit: str) -> str:
+def _formatted(value: float, unit: str) -> str:
     if unit == "percentunit":
         return f"{100 * value:.2f} %"
     if unit in {"bytes", "Bps", "bps"}:

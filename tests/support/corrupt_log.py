@@ -28,8 +28,8 @@ def flip_bit_in_every_batch(home: Path, topic: str, partition: int) -> "list[Fli
         out += [FlippedBit(path, at + length - 20, 0) for at, length, _, _ in _batches(path.read_bytes())]
     if not out:
         raise LookupError(f"{topic}-{partition} holds no batch")
-    for spoilt in out:
-        spoilt.toggle()
+    for flipped in out:
+        flipped.toggle()
     return out
 
 

@@ -18,8 +18,8 @@ class SlowClient:
         self._socket.settimeout(20)
         self._socket.bind((source, 0))
         self._socket.connect((url.hostname, url.port))
-        who = f"Authorization: Bearer {key}\r\n" if key else ""
-        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {url.netloc}\r\n{who}\r\n".encode())
+        authorization = f"Authorization: Bearer {key}\r\n" if key else ""
+        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: {url.netloc}\r\n{authorization}\r\n".encode())
         self.response_head = b""
         while b"\r\n\r\n" not in self.response_head:
             byte = self._socket.recv(1)

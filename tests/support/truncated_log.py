@@ -38,8 +38,8 @@ def _kept_batches(data: bytes, keep: int, first: int) -> tuple[int, int]:
         offset, length = _FRONT.unpack_from(data, at)
         if length <= 0 or at + _FRONT.size + length > len(data):  # preallocated or truncated
             break
-        behind = offset + _LAST_DELTA.unpack_from(data, at + _LAST_OFFSET_DELTA_AT)[0] + 1
-        if behind > keep:
+        next_offset = offset + _LAST_DELTA.unpack_from(data, at + _LAST_OFFSET_DELTA_AT)[0] + 1
+        if next_offset > keep:
             break
-        at, end = at + _FRONT.size + length, behind
+        at, end = at + _FRONT.size + length, next_offset
     return at, end

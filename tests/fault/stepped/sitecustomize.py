@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 _NS = 1_000_000_000
-_step, _stood = Path(os.environ["CLOCK_STEP_FILE"]), Path(os.environ["CLOCK_STOOD_FILE"])
+_step, _suspended = Path(os.environ["CLOCK_STEP_FILE"]), Path(os.environ["CLOCK_STOOD_FILE"])
 _true_ns, _monotonic_ns, _gettime_ns = time.time_ns, time.monotonic_ns, time.clock_gettime_ns
 
 
@@ -29,13 +29,13 @@ def _time() -> float:
     return _time_ns() / _NS
 
 
-def _stood_monotonic_ns() -> int:
-    return _monotonic_ns() - _in(_stood)
+def _suspended_monotonic_ns() -> int:
+    return _monotonic_ns() - _in(_suspended)
 
 
-def _stood_gettime_ns(clock: int) -> int:
-    return _gettime_ns(clock) - (_in(_stood) if clock == time.CLOCK_BOOTTIME else 0)
+def _suspended_gettime_ns(clock: int) -> int:
+    return _gettime_ns(clock) - (_in(_suspended) if clock == time.CLOCK_BOOTTIME else 0)
 
 
 time.time_ns, time.time = _time_ns, _time
-time.monotonic_ns, time.clock_gettime_ns = _stood_monotonic_ns, _stood_gettime_ns
+time.monotonic_ns, time.clock_gettime_ns = _suspended_monotonic_ns, _suspended_gettime_ns

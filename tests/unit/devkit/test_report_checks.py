@@ -29,8 +29,8 @@ def test_a_clean_report_has_no_violations(killed: str | None) -> None:
     ],
 )
 def test_each_violation_is_named(changes: dict[str, Any], word: str) -> None:
-    [said] = find_violations(made(**changes), "recorder")
-    assert word in said
+    [violation] = find_violations(made(**changes), "recorder")
+    assert word in violation
 
 
 def test_a_killed_ingest_may_cause_a_short_service_down_gap() -> None:

