@@ -92,7 +92,7 @@ async def schemas_side_by_side(scene: Scene) -> None:
             await asyncio.sleep(SIDE_BY_SIDE_S)
             until_us = time.time_ns() // 1000 - 3 * SEGMENT_S * 1_000_000
             async with open_api_client(f"http://127.0.0.1:{port}") as theirs:
-                await _until(lambda: _agree(scene, theirs, began_us, until_us), "the two indexes do not say the same")
+                await _until(lambda: _agree(scene, theirs, began_us, until_us), "the two indexes differ")
         finally:
             for service in reversed(services):
                 await service.child.stop()

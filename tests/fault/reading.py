@@ -60,7 +60,7 @@ async def bit_flipped_in_cameras(scene: Scene) -> None:
         since_us = time.time_ns() // 1000
         await _until(lambda: _record(scene, since_us, scene.cameras - 1), timeout_s=60)
         if await _record(scene, since_us, scene.cameras):
-            raise AssertionError("the record could be read: nothing was spoilt")
+            raise AssertionError("the record is readable: it was not corrupted")
         cameras = str(scene.send_log.parent / "cameras.yaml")
         await run_command(
             "districam_common.admin.cameras",

@@ -156,7 +156,7 @@ def _check_fragment(one: Fragment) -> None:
     try:
         read = decode_fragment(message.key, message.headers, message.value)
     except WireError as error:
-        raise Finding(f"a fragment of ours is refused: {error}") from error
+        raise Finding(f"our fragment is rejected: {error}") from error
     require(read == one, "a fragment is read otherwise than it was written")
     init = one.init
     track = mp4.video_track(init)

@@ -90,7 +90,7 @@ def _store(effects: Iterable[object]) -> None:
             continue
         stored = objects.build_object(effect, "districam").stored
         again = objects.decode_metadata(objects.encode_metadata(stored))
-        require(again == stored, f"metadata say otherwise: {stored} {again}")
+        require(again == stored, f"metadata differ: {stored} {again}")
         message = wire.stored_message(stored, site="local")
         value = decode.decode(names.SEGMENTS, message.key, message.headers, message.value)
         assert isinstance(value, SegmentStored)

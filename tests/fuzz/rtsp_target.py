@@ -23,7 +23,7 @@ def run(data: bytes) -> None:
     if len(data) < 2:
         return
     flags, piece, sent = data[0], CHUNK_SIZES[data[1] & 7], data[2:]
-    require(_framed(sent, piece) == _framed(sent, SINGLE_CHUNK), "how bytes are split changes what they say")
+    require(_framed(sent, piece) == _framed(sent, SINGLE_CHUNK), "the result depends on how bytes are split")
     in_pieces, at_once = _conversed(sent, flags, piece), _conversed(sent, flags, SINGLE_CHUNK)
     require(
         in_pieces is None or at_once is None or in_pieces == at_once,
@@ -86,7 +86,7 @@ def _check_requests(sent: bytes, *, knows_digest: bool, began_with_digest: bool)
         is_text = line[:1].isalpha()  # receiver reports are sent between the requests
         require(
             not is_text or (b"\n" not in line and b"\r" not in line),
-            f"a line of ours holds another: {line!r}",
+            f"a request line contains another: {line!r}",
         )
 
 

@@ -57,7 +57,7 @@ async def troubles(cameras: Sequence[SimCamera]) -> dict[str, str]:
         if not are_consecutive(seen):
             found[one.camera_id] = f"pictures are missing: {seen}"
         elif any(picture.lost_packets or picture.is_damaged for picture in pictures):
-            found[one.camera_id] = "packets are said to be lost"
+            found[one.camera_id] = "packet loss is reported"
 
     credentials = Credentials(USER, PASSWORD)
     async with running(cameras, credentials=credentials) as simulation, asyncio.TaskGroup() as tasks:

@@ -127,5 +127,5 @@ async def test_300_dead_cameras_do_not_delay_healthy_ones():
             async with living(dead, around):
                 await until(lambda: recorded.refused >= dead.keys())
                 with_dead_s = [await back_s(simulation, recorded) for _ in range(3)]
-    print(f"{alone_s:.2f} s alone, {max(with_dead_s):.2f} s at most beside {DEAD} dead ones")
+    print(f"{alone_s:.2f} s alone, {max(with_dead_s):.2f} s at most with {DEAD} dead ones")
     assert max(with_dead_s) <= alone_s + LATER_S

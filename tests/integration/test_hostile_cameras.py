@@ -256,7 +256,7 @@ def test_no_callback_blocks_the_loop_for_long(results: Results):
 
 def test_attacks_hardly_increase_loop_lag(results: Results):
     alone_ms, attacked_ms = _late_ms(results.alone()), _late_ms(results.during_attacks())
-    print(f"p99 of the loop's lag: {alone_ms:.1f} ms alone, {attacked_ms:.1f} ms beside attacks")
+    print(f"p99 of the loop's lag: {alone_ms:.1f} ms alone, {attacked_ms:.1f} ms during attacks")
     assert attacked_ms <= 2 * max(alone_ms, LAG_FLOOR_MS)
 
 

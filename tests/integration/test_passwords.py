@@ -82,7 +82,9 @@ SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r
 
 def asks_for(challenge: str) -> Answer:
     return lambda request: (
-        responded(request, "200 OK") if request.method == "OPTIONS" else responded(request, "401 Unauthorized", challenge)
+        responded(request, "200 OK")
+        if request.method == "OPTIONS"
+        else responded(request, "401 Unauthorized", challenge)
     )
 
 
@@ -136,7 +138,9 @@ async def test_basic_after_digest_on_one_connection_is_refused():
             return responded(request, "401 Unauthorized", DIGEST)
         if request.method == "DESCRIBE":
             return responded(request, "200 OK", "Content-Type: application/sdp", body=SDP)
-        return responded(request, "401 Unauthorized", BASIC) if request.method == "SETUP" else responded(request, "200 OK")
+        return (
+            responded(request, "401 Unauthorized", BASIC) if request.method == "SETUP" else responded(request, "200 OK")
+        )
 
     async with Peer(answer).listening() as camera:
         error = await refused(native(), f"rtsp://127.0.0.1:{camera.port}/x")

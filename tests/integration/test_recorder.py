@@ -417,7 +417,7 @@ async def test_an_existing_object_is_announced_from_its_metadata(bench: Bench):
     camera, epoch = bench.camera(), bench.epoch()
     only = fragment(camera, epoch, 0, starts=True, ends="epoch")
     made = build_object(Segment(FirstRecord(0, 0, 0), (only,), 0, "ends"), bench.s3.bucket)
-    told = replace(made.stored, codecs="as the first writer said")
+    told = replace(made.stored, codecs="codecs of the first writer")
     await bench.blobs.put(
         told.key,
         [made.body],

@@ -169,7 +169,7 @@ async def test_a_kill_between_any_two_steps_is_resumed(archive: Archive):
         stored = await archive.stock(*starts, archive.edge_us + 60 * S)
     event = FootageExpired(
         camera_id=archive.camera_id, at_us=archive.edge_us, instance="i", from_us=starts[0], to_us=archive.edge_us,
-        reason="told, and killed",
+        reason="announced, then killed",
     )  # fmt: skip
     message = wire.event_message(event, 7, site="local", service="indexer")
     await archive.district.publisher.publish(names.RETENTION, message)

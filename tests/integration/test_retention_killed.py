@@ -31,8 +31,8 @@ __all__ = ["locked"]
 pytestmark = pytest.mark.timeout(120)
 HOURS, A_HOUR = 10, 3
 STOPPED_S = 40
-FIRST = "told on the topic, not in the index"
-SEAMS = ("told, not deleted", "deleted, not dropped")
+FIRST = "published on the topic, not in the index"
+SEAMS = ("announced, not deleted", "deleted, not dropped")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Scene:
         """Kills an indexer at that step of an hour, after `passes` hours."""
         camera_id, gate = self.archive.camera_id, self.redis
         match step:
-            case "told, not deleted":
+            case "announced, not deleted":
                 gate, stops = self.store, b"?delete"
             case "deleted, not dropped":
                 stops = _command("ZREM", names.segments_key(camera_id, self.archive.edge_us))[:-10]

@@ -16,7 +16,7 @@ class _Newer(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         source = self.get_data(self.get_filename(fullname))
         if source.count(OUR_SCHEMA) != 1:
-            raise ImportError(f"{fullname} does not say its schema as it used to")
+            raise ImportError(f"{fullname} no longer defines its schema in the expected way")
         return compile(source.replace(OUR_SCHEMA, NEWER_SCHEMA), self.get_filename(fullname), "exec")
 
 
