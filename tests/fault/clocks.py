@@ -44,7 +44,9 @@ async def starts_ahead(scene: Scene) -> None:
     began_s = time.monotonic()
     await _until(scene, lambda row: row["state"] == "recording", "not all are recorded")
     scene.proxies.cameras.refuse()
-    await _until(scene, lambda row: row["state"] != "recording" or not _drops(row), "a disconnected camera still reads recording")
+    await _until(
+        scene, lambda row: row["state"] != "recording" or not _drops(row), "a disconnected camera still reads recording"
+    )
     scene.proxies.cameras.heal()
     await asyncio.sleep(max(0.0, MINUTE_S - (time.monotonic() - began_s)))
     scene.clocks.ingest.write_text("0")
