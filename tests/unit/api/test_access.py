@@ -72,10 +72,10 @@ async def test_bodies_without_a_length_or_over_the_limit_are_refused(app: FastAP
         for length, status in ((MAX_BODY_BYTES, 200), (MAX_BODY_BYTES + 1, 413)):
             answer = await http.post("/v1/held", content=b" " * length, headers=JSON)
             assert answer.status_code == status
-            assert "connection" not in answer.headers, "where it ends is known"
+            assert "connection" not in answer.headers, "the end of the body is known"
         answer = await http.post("/v1/held", headers={**JSON, "Transfer-Encoding": "chunked"})
         assert answer.status_code == 411
-        assert answer.headers["connection"] == "close", "where its body ends is not known for certain"
+        assert answer.headers["connection"] == "close", "the end of the body is not known"
 
 
 @pytest.mark.hostile
@@ -87,48 +87,48 @@ async def test_the_log_line_of_a_refused_key_truncates_the_path(app: FastAPI):
     assert line["path"] == ("/v1/cameras/" + "a" * 10_000)[:200]
 
 
-# ---- behind proxies
+# ---- clients of proxies
 
 BEHIND = {"trusted_proxies": ["10.0.3.0/24"], "connections_per_address": 2}
 PROXY = "10.0.3.7"
 
 
 @pytest.fixture
-def behind(tmp_path: Path) -> FastAPI:
+def proxied_app(tmp_path: Path) -> FastAPI:
     keyring.write(tmp_path / "keys.json", [VIEWER_KEY, OPERATOR_KEY])
     return application(KeyRing(tmp_path / "keys.json"), **BEHIND)
 
 
 @pytest.mark.hostile
-async def test_behind_a_proxy_each_client_has_its_own_address(behind: FastAPI):
-    for peer, said, expected in (
+async def test_behind_a_proxy_each_client_has_its_own_address(proxied_app: FastAPI):
+    for peer, header_value, expected in (
         (PROXY, "203.0.113.9", "203.0.113.9"),
         (PROXY, "198.51.100.1, 203.0.113.9", "203.0.113.9"),
         ("10.0.4.1", "203.0.113.9", "10.0.4.1"),
         (PROXY, "", PROXY),
     ):
-        async with make_client(behind, VIEWER_KEY_TEXT, peer, said) as http:
+        async with make_client(proxied_app, VIEWER_KEY_TEXT, peer, header_value) as http:
             assert (await http.get("/v1/address")).json() == expected
 
 
 @pytest.mark.hostile
-async def test_wrong_keys_of_one_client_do_not_limit_others_behind_the_same_proxy(behind: FastAPI):
-    async with make_client(behind, "dc_wrong", PROXY, "203.0.113.9") as http:
+async def test_wrong_keys_of_one_client_do_not_limit_others_behind_the_same_proxy(proxied_app: FastAPI):
+    async with make_client(proxied_app, "dc_wrong", PROXY, "203.0.113.9") as http:
         statuses = [(await http.get("/v1/new")).status_code for _ in range(11)]
     assert statuses == [401] * 10 + [429]
     with structlog.testing.capture_logs() as lines:
-        async with make_client(behind, "dc_wrong", PROXY, "203.0.113.10") as http:
+        async with make_client(proxied_app, "dc_wrong", PROXY, "203.0.113.10") as http:
             assert (await http.get("/v1/new")).status_code == 401
     assert [line["address"] for line in lines if line["event"] == "API key refused"] == ["203.0.113.10"]
 
 
 @pytest.mark.hostile
-async def test_concurrent_requests_through_a_proxy_are_limited_per_client(behind: FastAPI):
-    async with make_client(behind, VIEWER_KEY_TEXT, PROXY, "203.0.113.9") as http:
+async def test_concurrent_requests_through_a_proxy_are_limited_per_client(proxied_app: FastAPI):
+    async with make_client(proxied_app, VIEWER_KEY_TEXT, PROXY, "203.0.113.9") as http:
         answers = await asyncio.gather(*[http.get("/v1/waits") for _ in range(3)])
         assert sorted(answer.status_code for answer in answers) == [200, 200, 429]
-        assert (await http.get("/v1/waits")).status_code == 200, "their places are free"
-    others = [make_client(behind, VIEWER_KEY_TEXT, PROXY, f"203.0.113.{n}") for n in range(20, 25)]
+        assert (await http.get("/v1/waits")).status_code == 200, "their slots are free"
+    others = [make_client(proxied_app, VIEWER_KEY_TEXT, PROXY, f"203.0.113.{n}") for n in range(20, 25)]
     answers = await asyncio.gather(*[http.get("/v1/waits") for http in others])
     assert [answer.status_code for answer in answers] == [200] * 5
     for http in others:

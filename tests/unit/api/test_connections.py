@@ -279,9 +279,9 @@ async def test_hundreds_of_refusals_are_one_log_line():
             for _ in range(300):
                 await quick(port)
             await asyncio.sleep(1.2)
-    told = [line for line in lines if line["event"] == "connections closed or refused"]
-    assert len(told) == 1
-    assert told[0]["address"] == "127.0.0.1"
+    closed_lines = [line for line in lines if line["event"] == "connections closed or refused"]
+    assert len(closed_lines) == 1
+    assert closed_lines[0]["address"] == "127.0.0.1"
 
 
 def test_upgraded_connections_are_counted_apart_without_deadlines():
@@ -292,7 +292,7 @@ def test_upgraded_connections_are_counted_apart_without_deadlines():
     assert connections.acquire("10.0.0.1") is None
     assert connections.mark_upgraded(first)
     second = connections.acquire("10.0.0.1")
-    assert second, "its place is free"
+    assert second, "its slot is free"
     assert not connections.mark_upgraded(second), "there is room for one"
     connections.check_deadlines()  # no deadline applies
     assert not connections.mark_upgraded(second)
@@ -370,7 +370,7 @@ async def test_a_tls_handshake_that_does_not_finish_is_closed(tls: Tls):
         before = ended("handshake")
         held = [await Client.connected(port) for _ in range(2)]
         held[0].writer.write(b"\x16\x03\x01")  # the beginning of a ClientHello
-        assert await asks("127.0.0.1") == b"", "it has no place left"
+        assert await asks("127.0.0.1") == b"", "no slot is left"
         assert await asks("127.0.0.2") == OK
         for one in held:
             async with asyncio.timeout(5):
@@ -379,4 +379,4 @@ async def test_a_tls_handshake_that_does_not_finish_is_closed(tls: Tls):
         async with asyncio.timeout(5):
             while ended("handshake") < before + 2:
                 await asyncio.sleep(0.02)
-        assert await asks("127.0.0.1") == OK, "their places are free"
+        assert await asks("127.0.0.1") == OK, "their slots are free"

@@ -17,8 +17,10 @@ A, B = EPOCHS[:2]
 RECORD = Revision(Camera(camera_id="cam-1", name="", url=""), 1)
 
 
-def evidence(window: tuple[float, float], rows: list[IndexEntry], told: list[CameraEvent]) -> WindowRecords:
-    events = [LoggedEvent(event) for event in told]
+def make_records(
+    window: tuple[float, float], rows: list[IndexEntry], camera_events: list[CameraEvent]
+) -> WindowRecords:
+    events = [LoggedEvent(event) for event in camera_events]
     known = LedgerInputs(revisions=[RECORD], segments=array_from_entries(rows), events=events, log_us=10**12)
     asked = Window(round(window[0] * S), round(window[1] * S))
     return WindowRecords(window=asked, inputs=known, now_us=10**12, settle_us=75 * S)
@@ -31,7 +33,7 @@ def test_totals_of_one_epoch_cover_that_epoch_only():
         entry(B, 0, 0, 20 * S, 30 * S),
         entry(B, 2, 2, 33 * S, 40 * S),
     ]
-    asked = evidence((25, 60), rows, []).for_epoch(B)
+    asked = make_records((25, 60), rows, []).for_epoch(B)
     states = asked.states()
     listed = [SegmentWithUrl(one, "", "") for one in asked.cover_entries(states)]
     headers = responses.playlist_headers(listed, asked.clip_states(states))
@@ -41,7 +43,7 @@ def test_totals_of_one_epoch_cover_that_epoch_only():
 
 
 def test_totals_without_an_epoch_cover_the_whole_window():
-    asked = evidence((0, 60), [entry(A, 0, 0, 0, 10 * S)], []).for_epoch(None)
+    asked = make_records((0, 60), [entry(A, 0, 0, 0, 10 * S)], []).for_epoch(None)
     states = asked.states()
     assert responses.coverage_headers(0, 1, asked.clip_states(states))["Districam-Gap-Seconds"] == "50.000000"
 
@@ -57,7 +59,7 @@ CHANGE: list[CameraEvent] = [
 @pytest.mark.correctness
 @pytest.mark.parametrize("window", [(10.2, 10.200001), (10, 10.4), (10.399999, 10.4)])
 def test_inside_a_short_hole_the_last_picture_before_it_is_shown(window: tuple[float, float]):
-    asked = evidence(window, HOLE, CHANGE)
+    asked = make_records(window, HOLE, CHANGE)
     states = asked.states()
     assert [state.state for state in states] == ["recorded"]
     filled = asked.extend_over_short_hole(states)
@@ -67,12 +69,12 @@ def test_inside_a_short_hole_the_last_picture_before_it_is_shown(window: tuple[f
 
 @pytest.mark.parametrize("window", [(5, 6), (9.9, 10.1), (10.3, 10.5)])
 def test_a_window_outside_short_holes_is_not_extended(window: tuple[float, float]):
-    asked = evidence(window, HOLE, CHANGE)
+    asked = make_records(window, HOLE, CHANGE)
     assert asked.extend_over_short_hole(asked.states()) is asked
 
 
 def test_inside_a_gap_nothing_is_shown():
-    asked = evidence((20.1, 20.2), HOLE, CHANGE)
+    asked = make_records((20.1, 20.2), HOLE, CHANGE)
     states = asked.states()
     assert [state.state for state in states] == ["gap"]
     assert asked.extend_over_short_hole(states).cover(states) == []

@@ -67,8 +67,8 @@ def test_connected_again_is_not_lost():
 
 
 def test_the_end_of_a_replaced_epoch_is_not_lost():
-    told = [connected(60), connected(8, "e2"), lost(2, "handover")]
-    assert compute_health(CAMERA, told, newest(1), NOW_US).state == "recording"
+    logged = [connected(60), connected(8, "e2"), lost(2, "handover")]
+    assert compute_health(CAMERA, logged, newest(1), NOW_US).state == "recording"
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(34.9, "lost"), (35.1, "late")])

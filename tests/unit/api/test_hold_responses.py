@@ -14,19 +14,19 @@ PLACED = Hold(id="0" * 16, camera_id="cam-1", from_us=0, to_us=10**6, reason="r"
 
 
 def test_a_hold_has_its_state_and_counts() -> None:
-    said = hold(PLACED, HoldState(state="enforced", versions=3, held=3, checked_us=1), ZONE)
-    Shape.model_validate(said)
-    assert (said["state"], said["versions"], said["released"]) == ("enforced", 3, None)
-    assert said["to_local"] == "1970-01-01T08:00:01.000000+08:00"
+    body = hold(PLACED, HoldState(state="enforced", versions=3, held=3, checked_us=1), ZONE)
+    Shape.model_validate(body)
+    assert (body["state"], body["versions"], body["released"]) == ("enforced", 3, None)
+    assert body["to_local"] == "1970-01-01T08:00:01.000000+08:00"
     assert hold(PLACED, UNKNOWN_HOLD_STATE, ZONE)["state"] == "partial"
 
 
 def test_a_released_hold_has_by_whom_when_and_why() -> None:
     fields = {name: getattr(PLACED, name) for name in Hold.__dataclass_fields__}
     over = ReleasedHold(**fields, released_by="k2", released_us=7, release_reason="done")
-    said = hold(over, UNKNOWN_HOLD_STATE, ZONE)
-    Shape.model_validate(said)
-    assert (said["state"], said["released_by"], said["release_reason"]) == ("released", "k2", "done")
+    body = hold(over, UNKNOWN_HOLD_STATE, ZONE)
+    Shape.model_validate(body)
+    assert (body["state"], body["released_by"], body["release_reason"]) == ("released", "k2", "done")
 
 
 def test_a_malformed_hold_id_is_refused_before_it_becomes_part_of_a_key() -> None:

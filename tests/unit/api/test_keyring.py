@@ -52,7 +52,7 @@ def form(**changed: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "JSON"),
         ("[]", "not a key file of"),
@@ -64,11 +64,11 @@ def form(**changed: object) -> str:
         (json.dumps({"keys": [json.loads(form())["keys"][0]] * 2}), "two keys with the same id"),
     ],
 )
-def test_a_malformed_key_file_is_refused_without_showing_its_content(file: Path, text: str, says: str):
+def test_a_malformed_key_file_is_refused_without_showing_its_content(file: Path, text: str, message: str):
     file.write_text(text)
     with pytest.raises(ValueError, match=r"keys\.json") as refused:
         keyring.read(file)
-    assert says in str(refused.value)
+    assert message in str(refused.value)
     assert "s3cr3t" not in str(refused.value)
 
 

@@ -136,21 +136,21 @@ async def test_before_the_first_sync_logins_are_not_accepted_but_keys_are(tmp_pa
         assert (await http.get("/v1/session")).status_code == 200
 
 
-class Away(EndedLogins):
+class UnavailableLogins(EndedLogins):
     """Redis that is unavailable for the first attempts."""
 
     def __init__(self, runtime: Runtime, tries: int) -> None:
-        self.runtime, self.tries, self.told = runtime, tries, dict[str, int]()
+        self.runtime, self.tries, self.published = runtime, tries, dict[str, int]()
 
     async def read_all(self) -> dict[str, int]:
         self.tries -= 1
         if self.tries > 0:
             raise Retriable("away")
-        return dict(self.told)
+        return dict(self.published)
 
     async def add(self, ended: Mapping[str, int], now_us: int) -> None:
         assert now_us
-        self.told |= ended
+        self.published |= ended
         self.runtime.stopping.set()
 
 
@@ -160,8 +160,8 @@ async def test_logins_revoked_while_redis_was_unavailable_are_published_when_it_
     monkeypatch.setattr("districam_api.logins.SYNC_INTERVAL_S", 0.01)
     runtime, ended = Runtime("api"), RevokedLogins()
     ended.revoke("0011223344556677", 1 << 62)
-    door = Away(runtime, 5)
+    store = UnavailableLogins(runtime, 5)
     with structlog.testing.capture_logs() as lines:
-        await run_login_sync(ended, door, runtime)
-    assert door.told == {"0011223344556677": 1 << 62}
+        await run_login_sync(ended, store, runtime)
+    assert store.published == {"0011223344556677": 1 << 62}
     assert [line["event"] for line in lines] == ["revoked logins not synchronised with other replicas"]

@@ -18,7 +18,7 @@ def test_merging_adds_what_others_know_and_returns_what_they_do_not():
     assert ended.merge({"b": 100}, 1) == {"a": 100}
     assert ended.has("b")
     assert ended.merge({"a": 100, "b": 100}, 2) == {}
-    assert ended.merge({}, 3) == {"a": 100, "b": 100}, "what Redis has lost it is told again"
+    assert ended.merge({}, 3) == {"a": 100, "b": 100}, "logins that Redis lost are published again"
 
 
 def test_before_the_first_merge_it_is_not_synced():

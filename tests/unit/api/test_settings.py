@@ -48,8 +48,8 @@ def test_another_address_needs_tls_or_an_explicit_public_scheme(host: str, tmp_p
 
 
 def test_https_is_assumed_if_the_api_or_a_proxy_serves_tls():
-    told = {"": False, "http": False, "https": True}
-    for scheme, expected in told.items():
+    is_secure_by_scheme = {"": False, "http": False, "https": True}
+    for scheme, expected in is_secure_by_scheme.items():
         given = {"DISTRICAM_API__PUBLIC_SCHEME": scheme} if scheme else {}
         assert load(Settings, given).api.is_secure == expected
 

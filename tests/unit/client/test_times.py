@@ -27,12 +27,12 @@ nows_us = st.datetimes(datetime(2001, 1, 9), datetime(2099, 12, 1)).map(  # noqa
 )
 
 
-def said(text: str, now: str = NOW) -> str:
+def resolve(text: str, now: str = NOW) -> str:
     return format_iso(parse_instant(text, "--at", now_us=parse_us(now), zone=SAIGON), SAIGON)
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"),
+    ("text", "expected"),
     [
         ("2026-11-24T21:40:00+07:00", "2026-11-24T21:40"),
         ("2026-11-24T14:40:00Z", "2026-11-24T21:40"),
@@ -79,8 +79,8 @@ def said(text: str, now: str = NOW) -> str:
         ("bây giờ", "2026-11-25T10:00"),
     ],
 )
-def test_each_form_is_resolved_to_the_expected_instant(text: str, meant: str):
-    assert said(text) == f"{meant}{':00' if len(meant) == 16 else ''}+07:00"
+def test_each_form_is_resolved_to_the_expected_instant(text: str, expected: str):
+    assert resolve(text) == f"{expected}{':00' if len(expected) == 16 else ''}+07:00"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_each_form_is_resolved_to_the_expected_instant(text: str, meant: str):
 )
 def test_an_ambiguous_time_is_refused_with_examples(text: str, named: str):
     with pytest.raises(InvalidTime) as refused:
-        said(text)
+        resolve(text)
     message = str(refused.value)
     assert message.startswith("--at: ")
     assert named in message
@@ -115,7 +115,7 @@ def test_an_ambiguous_time_is_refused_with_examples(text: str, named: str):
 
 def test_every_example_is_understood():
     for example in EXAMPLES:
-        assert said(example)
+        assert resolve(example)
 
 
 def test_a_local_time_at_a_clock_change_is_refused():
@@ -129,7 +129,7 @@ def test_a_local_time_at_a_clock_change_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("from_text", "to_text", "meant"),
+    ("from_text", "to_text", "expected"),
     [
         ("hôm qua 21:40", "+10m", ("2026-11-24T21:40", "2026-11-24T21:50")),
         ("hôm qua 21:40", "21:50", ("2026-11-24T21:40", "2026-11-24T21:50")),
@@ -139,9 +139,9 @@ def test_a_local_time_at_a_clock_change_is_refused():
         ("-15m", "5 phút trước", ("2026-11-25T09:45", "2026-11-25T09:55")),
     ],
 )
-def test_a_window(from_text: str, to_text: str, meant: tuple[str, str]):
+def test_a_window(from_text: str, to_text: str, expected: tuple[str, str]):
     found = parse_window(from_text, to_text, now_us=NOW_US, zone=SAIGON)
-    assert tuple(format_iso(at_us, SAIGON) for at_us in found) == tuple(f"{one}:00+07:00" for one in meant)
+    assert tuple(format_iso(at_us, SAIGON) for at_us in found) == tuple(f"{one}:00+07:00" for one in expected)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_duration_before_now_is_exact(now_us: int, number: int, unit: tuple[st
 
 @given(st.sampled_from(["hôm qua 21:40", "thứ bảy 8h", "2 giờ trước", "chủ nhật lúc 9 giờ tối", "cách đây 3 ngày"]))
 def test_diacritics_and_case_are_optional(text: str):
-    assert said(text) == said(normalize_text(text)) == said(text.upper())
+    assert resolve(text) == resolve(normalize_text(text)) == resolve(text.upper())
 
 
 @given(st.text(max_size=30) | st.from_regex(r"[0-9a-z:/+. -]{0,25}", fullmatch=True), nows_us)
