@@ -160,7 +160,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("bench.catch_up", description=__doc__)
     parser.add_argument("--cameras", type=int, default=40)
     parser.add_argument("--away", type=float, default=120, help="seconds (default 120)")
-    parser.add_argument("--results", type=Path, help="folder that catch-up.* go to")
+    parser.add_argument("--results", type=Path, help="output folder")
     arguments = parser.parse_args()
     try:
         with TemporaryDirectory(prefix="districam-catch-up-") as home:

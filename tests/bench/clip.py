@@ -228,8 +228,8 @@ async def main(minutes: int, rounds: int, results: Path | None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="bench.clip", description=__doc__)
-    parser.add_argument("--minutes", type=int, default=60, help="of footage")
+    parser.add_argument("--minutes", type=int, default=60, help="minutes of footage")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--results", type=Path, help="a folder to write to")
+    parser.add_argument("--results", type=Path, help="output folder")
     args = parser.parse_args()
     asyncio.run(main(args.minutes, args.rounds, args.results))

@@ -164,7 +164,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("bench.district", description=__doc__)
     parser.add_argument("--duration", type=float, default=300, help="seconds (default 300)")
     parser.add_argument("--cameras", type=int, default=102)
-    parser.add_argument("--results", type=Path, help="folder that district.* go to")
+    parser.add_argument("--results", type=Path, help="output folder")
     arguments = parser.parse_args()
     try:
         with TemporaryDirectory(prefix="districam-district-") as home:

@@ -95,5 +95,5 @@ async def main(results: Path | None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="bench.find", description=__doc__)
-    parser.add_argument("--results", type=Path, help="a folder to write to")
+    parser.add_argument("--results", type=Path, help="output folder")
     asyncio.run(main(parser.parse_args().results))

@@ -180,6 +180,6 @@ async def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="bench.index", description=__doc__)
-    parser.add_argument("--results", type=Path, help="a folder to write to")
+    parser.add_argument("--results", type=Path, help="output folder")
     wanted = os.environ.get("SEGMENTS")
     asyncio.run(main(parser.parse_args().results, int(wanted) if wanted else None))

@@ -77,13 +77,17 @@ def main() -> int:
     parser = argparse.ArgumentParser("bench.ingest", description=__doc__)
     parser.add_argument("--cameras", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--warmup", type=float, default=12, help="seconds; ffmpeg looks at a stream for five")
-    parser.add_argument("--seconds", type=float, default=20, help="that are measured")
+    parser.add_argument("--warmup", type=float, default=12, help="seconds; ffmpeg probes a stream for five")
+    parser.add_argument("--seconds", type=float, default=20, help="seconds to measure")
     parser.add_argument("--only", nargs="+", choices=(*NAMES, AIOKAFKA), default=list(NAMES))
-    parser.add_argument("--smoke", action="store_true", help="four small cameras for five seconds: does it run?")
-    parser.add_argument("--late-most", type=float, default=MAX_LATE_MS, help="ms; later ones void a run")
+    parser.add_argument(
+        "--smoke", action="store_true", help="only check that it runs: four small cameras, five seconds"
+    )
+    parser.add_argument(
+        "--late-most", type=float, default=MAX_LATE_MS, help="limit in ms; a later packet invalidates the run"
+    )
     parser.add_argument("--folder", type=Path, default=machine.ROOT / ".devkit" / "bench" / "ingest")
-    parser.add_argument("--results", type=Path, help="the folder for the result and its page")
+    parser.add_argument("--results", type=Path, help="output folder")
     arguments = parser.parse_args()
     plan = Plan(arguments.cameras, FULL, arguments.warmup, arguments.seconds, arguments.late_most)
     if arguments.smoke:

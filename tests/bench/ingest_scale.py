@@ -62,9 +62,11 @@ def main() -> int:
     parser.add_argument("--counts", type=int, nargs="+", default=list(COUNTS))
     parser.add_argument("--warmup", type=float, default=10)
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--late-most", type=float, default=MAX_LATE_MS, help="ms; later ones void a run")
+    parser.add_argument(
+        "--late-most", type=float, default=MAX_LATE_MS, help="limit in ms; a later packet invalidates the run"
+    )
     parser.add_argument("--folder", type=Path, default=machine.ROOT / ".devkit" / "bench" / "ingest-scale")
-    parser.add_argument("--results", type=Path, help="the folder for the result and its page")
+    parser.add_argument("--results", type=Path, help="output folder")
     arguments = parser.parse_args()
     plans = [Plan(one, SMALL, arguments.warmup, arguments.seconds, arguments.late_most) for one in arguments.counts]
     shutil.rmtree(arguments.folder, ignore_errors=True)

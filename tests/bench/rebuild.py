@@ -219,5 +219,5 @@ async def main(results: Path | None, count: int, cameras: int = CAMERAS) -> dict
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="bench.rebuild", description=__doc__)
-    parser.add_argument("--results", type=Path, help="a folder to write to")
+    parser.add_argument("--results", type=Path, help="output folder")
     asyncio.run(main(parser.parse_args().results, int(os.environ.get("SEGMENTS", SEGMENTS))))

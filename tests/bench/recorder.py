@@ -102,5 +102,5 @@ async def main(results: Path | None, cameras: int, lengths_s: tuple[int, ...] = 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="bench.recorder", description=__doc__)
-    parser.add_argument("--results", type=Path, help="a folder to write to")
+    parser.add_argument("--results", type=Path, help="output folder")
     asyncio.run(main(parser.parse_args().results, int(os.environ.get("CAMERAS", "20"))))

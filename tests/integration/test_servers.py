@@ -179,7 +179,7 @@ async def test_a_killed_redis_keeps_what_it_had_written(servers: Servers):
     async with Redis.from_url(servers.redis.url, decode_responses=True) as client:
         await client.set("kept", "1")
         async with asyncio.timeout(10):  # during an fsync, the next write waits for up to 2 s
-            while (await client.info("persistence"))["aof_buffer_length"]:  # only polling tells
+            while (await client.info("persistence"))["aof_buffer_length"]:  # it can only be polled
                 await asyncio.sleep(0.05)
     await servers.redis.kill()  # data handed to the kernel survives the process
     await servers.redis.restart()

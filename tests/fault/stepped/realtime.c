@@ -1,5 +1,5 @@
-/* Preloaded into a program: its wall clock is off by the microseconds (int64) in the file that CLOCK_OFFSET_FILE names, as of
-   now; the other clocks are the system's. */
+/* LD_PRELOAD library: adds the microseconds (int64) in the file CLOCK_OFFSET_FILE to the wall clock; the file is mapped, so
+   changes apply at once. The other clocks are the system's. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

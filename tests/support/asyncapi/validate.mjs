@@ -1,4 +1,4 @@
-// node validate.mjs FILE: prints what AsyncAPI's own parser finds wrong, a line each; 1 if the document does not hold.
+// node validate.mjs FILE: prints the problems found by AsyncAPI's parser, one per line; exit code 1 if there are any.
 import { readFileSync } from "node:fs";
 import { Parser } from "@asyncapi/parser";
 

@@ -1,6 +1,7 @@
-// A camera of another make: gortsplib's server, which passes on what is published to it.
+// A camera by gortsplib's server, which relays the stream that is published to it.
 //
-// It prints its port when it can be connected to, and "published" when there is something to watch. CAMERA_PASSWORD is the password of "viewer"; without it nobody is asked.
+// It prints its port once it accepts connections, and "published" once there is a stream. CAMERA_PASSWORD is the password of
+// "viewer"; without it there is no authentication.
 package main
 
 import (
@@ -33,7 +34,7 @@ var schemes = map[string][]headers.AuthMethod{
 	"sha256": {headers.AuthDigestSHA256},
 }
 
-// camera is one path that anybody may publish to, and those who know the password may watch.
+// camera is one path: publishing needs no password, reading does.
 type camera struct {
 	server   *gortsplib.Server
 	methods  []headers.AuthMethod
@@ -50,7 +51,7 @@ func (c *camera) now() *gortsplib.ServerStream {
 	return c.stream
 }
 
-// refusal is nil for who may watch.
+// refusal is nil for an authorized request.
 func (c *camera) refusal(request *base.Request) *base.Response {
 	if c.password == "" {
 		return nil
@@ -73,12 +74,12 @@ func (c *camera) watched(request *base.Request) (*base.Response, *gortsplib.Serv
 	return &base.Response{StatusCode: base.StatusOK}, stream, nil
 }
 
-// OnDescribe answers who wants to watch.
+// OnDescribe answers readers.
 func (c *camera) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.Response, *gortsplib.ServerStream, error) {
 	return c.watched(ctx.Request)
 }
 
-// OnAnnounce takes what is published from now on.
+// OnAnnounce accepts the published stream.
 func (c *camera) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (*base.Response, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -86,7 +87,7 @@ func (c *camera) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (*base.Re
 	return &base.Response{StatusCode: base.StatusOK}, nil
 }
 
-// OnSetup serves watchers and the publisher.
+// OnSetup serves readers and the publisher.
 func (c *camera) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Response, *gortsplib.ServerStream, error) {
 	if ctx.Session.State() == gortsplib.ServerSessionStatePreRecord {
 		return &base.Response{StatusCode: base.StatusOK}, nil, nil
@@ -94,12 +95,12 @@ func (c *camera) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Response
 	return c.watched(ctx.Request)
 }
 
-// OnPlay lets go.
+// OnPlay starts the stream.
 func (c *camera) OnPlay(*gortsplib.ServerHandlerOnPlayCtx) (*base.Response, error) {
 	return &base.Response{StatusCode: base.StatusOK}, nil
 }
 
-// OnRecord passes packets on.
+// OnRecord relays packets.
 func (c *camera) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (*base.Response, error) {
 	ctx.Session.OnPacketRTPAny(func(media *description.Media, _ format.Format, packet *rtp.Packet) {
 		if err := c.now().WritePacketRTP(media, packet); err != nil {
@@ -110,7 +111,7 @@ func (c *camera) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (*base.Respon
 	return &base.Response{StatusCode: base.StatusOK}, nil
 }
 
-// evenPort finds two UDP ports side by side, the first an even one.
+// evenPort finds two consecutive UDP ports, the first one even (RFC 3550, 11).
 func evenPort() int {
 	for try := 0; try < 200; try++ {
 		first, err := net.ListenPacket("udp", "127.0.0.1:0")

@@ -59,12 +59,14 @@ def _parse_options() -> DemoOptions:
     parser = argparse.ArgumentParser("districam-demo", description=__doc__)
     parser.add_argument("--duration", type=float, help="seconds; without it, until Ctrl-C")
     parser.add_argument("--report", type=Path, help="count pictures at the end and write this JSON file")
-    parser.add_argument("--kill", choices=get_args(KillTarget), help="SIGKILL it in the middle, and start it again")
+    parser.add_argument(
+        "--kill", choices=get_args(KillTarget), help="send this process SIGKILL half way, and restart it"
+    )
     parser.add_argument("--cameras", type=Path, help="a cameras.yaml of real cameras instead of the simulated ones")
     parser.add_argument("--broker", choices=("auto", "kafka", "tansu"), default="auto")
     given = parser.parse_args()
     if given.cameras is not None and given.report is not None:
-        parser.error("--report counts what simulated cameras sent: leave --cameras out")
+        parser.error("--report needs simulated cameras: omit --cameras")
     if given.cameras is not None and not given.cameras.is_file():
         parser.error(f"--cameras: no such file: {given.cameras}")
     return DemoOptions(HOME, given.duration, given.report, given.kill, given.cameras, given.broker)

@@ -140,7 +140,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1920)
     parser.add_argument("--height", type=int, default=1080)
     parser.add_argument("--bitrate", type=int, default=2_000_000)
-    parser.add_argument("--spread", type=float, default=0.5, help="the share of a picture's interval it takes")
+    parser.add_argument(
+        "--spread", type=float, default=0.5, help="share of the frame interval over which a picture's packets are sent"
+    )
     arguments = parser.parse_args()
     source = Generated(
         width=arguments.width,

@@ -39,7 +39,7 @@ def files() -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m districam_devkit.published", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where to: docs/api")
+    parser.add_argument("folder", type=Path, help="output folder: docs/api")
     folder: Path = parser.parse_args().folder
     wanted = files()
     for left in sorted({*folder.glob("schemas/*.json")} - {folder / name for name in wanted}):

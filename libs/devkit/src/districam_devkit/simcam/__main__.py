@@ -124,12 +124,14 @@ def _credentials(user: str | None, password_file: Path | None) -> Credentials | 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("districam-simcam", description=__doc__)
-    parser.add_argument("--cameras", type=int, default=4, help="how many (default 4)")
+    parser.add_argument("--cameras", type=int, default=4, help="number of cameras (default 4)")
     parser.add_argument("--spec", type=Path, help="a JSON file of cameras and faults, instead of --cameras")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback)")
     parser.add_argument("--port", type=int, default=0, help="RTSP port (default: a free one)")
-    parser.add_argument("--log", type=Path, help="where the send log goes")
-    parser.add_argument("--cache", type=Path, default=CLIP_CACHE, help=f"generated clips (default {CLIP_CACHE})")
+    parser.add_argument("--log", type=Path, help="path of the send log")
+    parser.add_argument(
+        "--cache", type=Path, default=CLIP_CACHE, help=f"cache of generated clips (default {CLIP_CACHE})"
+    )
     parser.add_argument(
         "--fault",
         action="append",
