@@ -1,4 +1,4 @@
-/** The page's state in its address, so that a colleague can be sent there. */
+/** The page's state in its address, so that it can be shared as a link. */
 
 import { HOUR, parseUs, rfc3339 } from "./time.js";
 

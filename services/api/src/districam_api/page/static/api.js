@@ -1,4 +1,4 @@
-/** The api's routes. Every refusal is a Refused with what the problem (RFC 9457) says. */
+/** The api's routes. Every error response throws Refused with its problem (RFC 9457). */
 
 import { parseUs, rfc3339 } from "./time.js";
 
@@ -37,7 +37,7 @@ export async function ask(path, options = {}) {
 /** @param {string} path @param {AbortSignal} [signal] */
 const json = async (path, signal) => (await ask(path, { signal })).json();
 
-/** Who is logged in, or null if nobody is and a key is asked for. */
+/** The session, or null if a key is required. */
 export async function session() {
   const answer = await fetch("/v1/session", { credentials: "same-origin" });
   if (answer.status === 401) return null;
@@ -53,7 +53,7 @@ export function login(key) {
 export const logout = () => fetch("/v1/logout", { method: "POST" });
 
 /**
- * The cameras that words find, by id; around a position the nearest first, with their distance.
+ * The cameras that match the words, by id; around a position, nearest first with their distance.
  * @param {string} words
  * @param {{latitude: number, longitude: number} | null} around
  * @param {AbortSignal} [signal]
@@ -66,7 +66,7 @@ export async function cameras(words, around, signal) {
   return { ...found, cameras: found.cameras.filter((/** @type {Camera} */ one) => !one.deleted) };
 }
 
-/** The zone in which the api says local times. @returns {Promise<string>} */
+/** The zone of the api's local times. @returns {Promise<string>} */
 export const zoneOfAnswers = async () => (await json("/v1/cameras?limit=1")).tz;
 
 /**

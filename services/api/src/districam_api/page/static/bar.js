@@ -1,5 +1,5 @@
 /**
- * What a coverage bar shows, worked out without a page. Pure.
+ * What a coverage bar shows, computed without a DOM. Pure.
  * @typedef {{state: string, from: number, to: number, cause?: string, detail?: string}} State µs, half-open
  * @typedef {{state: string, x: number, width: number}} Run pixels
  * @typedef {{from: number, to: number}} Window
@@ -11,7 +11,7 @@ const LEAST_GAP_PX = 2;
 /**
  * The bar's runs of colour, left to right; what is later than `now` is left out.
  *
- * Where one pixel has several states the shortest wins: a gap of one second in a day must be seen.
+ * If several states fall on one pixel, the shortest is shown: a gap of one second in a day must be visible.
  * @param {State[]} states
  * @param {Window} window
  * @param {number} px width of the bar
@@ -44,7 +44,7 @@ function merged(columns) {
 }
 
 /**
- * The state that holds an instant.
+ * The state that contains an instant.
  * @param {State[]} states
  * @param {number} us
  */
@@ -53,7 +53,7 @@ export function stateAt(states, us) {
 }
 
 /**
- * The gap to jump to: the first that begins later, or the last that begins earlier.
+ * The gap to jump to: the first that starts later, or the last that starts earlier.
  * @param {State[]} states
  * @param {number} us
  * @param {1 | -1} direction
@@ -65,7 +65,7 @@ export function gapFrom(states, us, direction) {
 }
 
 /**
- * Where footage goes on after an instant without it.
+ * Where footage resumes after an instant without it.
  * @param {State[]} states
  * @param {number} us
  */
@@ -84,7 +84,7 @@ export function isBare(states, { from, to }) {
 }
 
 /**
- * How far an arrow key goes on a bar: about a pixel or two, in round steps.
+ * The step of an arrow key on a bar: one or two pixels, rounded.
  * @param {Window} window
  */
 export function keyStep(window) {
@@ -94,7 +94,7 @@ export function keyStep(window) {
 }
 
 /**
- * Instants for the scale under a bar, at most about ten.
+ * Instants for the scale under a bar, about ten at most.
  * @param {Window} window
  */
 export function ticks(window) {

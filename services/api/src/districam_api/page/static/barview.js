@@ -9,7 +9,7 @@ import { HOUR, local } from "./time.js";
 /** @typedef {import("./bar.js").Window} Window */
 /** @typedef {{window: Window, states: State[] | null, at: number, now: number, zone: string, marks?: {from: number | null, to: number | null}}} Shown */
 
-/** What is to be said of an instant. @param {State[] | null} states @param {number} at @param {number} now @param {string} zone */
+/** The text for an instant. @param {State[] | null} states @param {number} at @param {number} now @param {string} zone */
 export function told(states, at, now, zone) {
   const clock = local(at, zone).time;
   if (at >= now) return `${clock} · ${t("future")}`;

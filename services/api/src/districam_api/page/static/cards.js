@@ -1,4 +1,4 @@
-/** The cameras that were found: a card each, with a still, its state, and the bar of the day. */
+/** The cameras found: a card each, with a still, the state, and the bar of the day. */
 
 import { Refused, ask, latestUrl, snapshotUrl } from "./api.js";
 import { stateAt } from "./bar.js";
@@ -51,7 +51,7 @@ export class Card {
       this.bar.element);
   }
 
-  /** Why it is lost, if it is. */
+  /** The cause, if the stream is lost. */
   cause() {
     const { state, cause } = this.camera;
     return state === "lost" && cause ? t(`cause.${cause}`) : "";
@@ -66,13 +66,13 @@ export class Card {
     if (shown.states && this.isDue(shown.at)) void this.still(shown);
   }
 
-  /** Whether it is time for another still: after a while, or soon after a jump. @param {number} at */
+  /** Whether the still is due for a refresh: periodically, or soon after a seek. @param {number} at */
   isDue(at) {
     const since = Date.now() - this.stillAsked;
     return since > STILL_MS || (since > JUMP_MS && Math.abs(at - this.stillOf) > JUMP);
   }
 
-  /** The newest still, or else the picture at the instant; nothing is asked for that is known not to be there. */
+  /** The newest still, or the picture at the instant; not requested if it is known to be missing. */
   async still(/** @type {import("./barview.js").Shown} */ { states, at, zone, now }) {
     [this.stillAsked, this.stillOf] = [Date.now(), at];
     const end = this.camera.last_segment_end;

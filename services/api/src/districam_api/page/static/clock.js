@@ -1,4 +1,4 @@
-/** The one clock that every picture on the page follows. Pure: the time of the machine is an argument, ms. */
+/** The clock that all players on the page follow. Pure: the machine's time is an argument, in ms. */
 
 /** @typedef {{at: number, since: number, playing: boolean, rate: number, held: boolean}} Clock `at` in µs at `since` ms */
 
@@ -37,7 +37,7 @@ const JUMP_S = 0.6;
 const MOST = 0.12;
 
 /**
- * What a video does about its drift: nothing, another speed, or a jump.
+ * How a video corrects its drift: not at all, by another speed, or by a seek.
  * @param {number} behind seconds that it is behind the clock
  * @param {number} rate of the clock
  * @returns {{jump: boolean, rate: number}}

@@ -1,4 +1,4 @@
-/** Elements, in short. */
+/** Short forms to create and find elements. */
 
 /**
  * @param {string} tag

@@ -1,4 +1,4 @@
-/** Clips and stills as files. What the api would refuse is said before a file is begun. */
+/** Clips and stills as files. An error of the api is shown before a download starts. */
 
 import { Refused, ask, snapshotUrl, url } from "./api.js";
 import { h } from "./dom.js";
@@ -17,7 +17,7 @@ function save(href, name) {
 const nameOf = (answer) => /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? "";
 
 /**
- * Downloads a range of a camera. Where its picture settings changed, offers the parts.
+ * Downloads a range of a camera. If codec parameters change inside it, offers the parts.
  * @param {string} id @param {Range} range @param {string} zone @param {Say} say
  */
 export async function saveClip(id, range, zone, say) {
@@ -29,7 +29,7 @@ export async function saveClip(id, range, zone, say) {
   const tried = new AbortController();
   try {
     const answer = await ask(href, { signal: tried.signal });
-    tried.abort();  // its head was all that was wanted; the browser's own download writes to disk
+    tried.abort();  // only the status was needed; the browser's own download writes to disk
     say("");
     save(href, nameOf(answer));
   } catch (error) {

@@ -150,7 +150,7 @@ export function choose(language_) {
 }
 
 /**
- * A text of the table; `{name}` is filled in.
+ * A text of the table; `{name}` is replaced by its value.
  * @param {string} name
  * @param {Record<string, string | number>} [values]
  */
@@ -159,7 +159,7 @@ export function t(name, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, key) => String(values[key] ?? ""));
 }
 
-/** Fills every element that names a text: data-t for its content, data-t-label and others for attributes. */
+/** Sets the text of every element that has data-t (content), data-t-label or data-t-hint (attributes). */
 export function fill(/** @type {ParentNode} */ root) {
   document.documentElement.lang = chosen;
   for (const one of root.querySelectorAll("[data-t]")) one.textContent = t(/** @type {any} */ (one).dataset.t);
@@ -173,7 +173,7 @@ export function fill(/** @type {ParentNode} */ root) {
   }
 }
 
-/** A length in words. @param {number} us */
+/** A duration in words. @param {number} us */
 export function lasting(us) {
   const [s, words] = [Math.max(us / 1e6, 0), chosen === "vi" ? ["giờ", "phút", "giây"] : ["h", "min", "s"]];
   if (s < 60) return `${s < 10 ? Math.round(s * 10) / 10 : Math.round(s)} ${words[2]}`;
@@ -182,7 +182,7 @@ export function lasting(us) {
   return (parts[2] ? parts : parts.slice(0, 2)).join(" ");
 }
 
-/** A date in full, as a person says it. @param {string} date YYYY-MM-DD */
+/** A date with its weekday. @param {string} date YYYY-MM-DD */
 export function dateWords(date) {
   const noon = new Date(`${date}T12:00:00Z`);
   const form = /** @type {const} */ ({ weekday: "short", day: "2-digit", month: "2-digit", year: "numeric", timeZone: "UTC" });

@@ -1,4 +1,4 @@
-/** Shortcuts, and the list of them. */
+/** Keyboard shortcuts, and their list. */
 
 import { by, h } from "./dom.js";
 import { t } from "./i18n.js";
@@ -29,7 +29,7 @@ function acts(viewer) {
   };
 }
 
-/** Where the key itself means something else. @param {KeyboardEvent} event */
+/** Whether the focused element handles the key itself. @param {KeyboardEvent} event */
 function isTaken({ key, target, altKey, ctrlKey, metaKey }) {
   const element = /** @type {HTMLElement} */ (target);
   if (altKey || ctrlKey || metaKey || document.querySelector("dialog[open]")) return true;

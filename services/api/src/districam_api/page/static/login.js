@@ -1,10 +1,10 @@
-/** The question for a key, where the api wants one. */
+/** The login dialog, shown if the api requires a key. */
 
 import { login } from "./api.js";
 import { by } from "./dom.js";
 import { t } from "./i18n.js";
 
-/** Resolves when somebody has logged in. */
+/** Resolves after a login. */
 export function loggedIn() {
   const [dialog, form, key, wrong] = [by("login"), by("loginForm"), by("key"), by("loginWrong")];
   wrong.textContent = "";
@@ -25,7 +25,7 @@ export function loggedIn() {
   });
 }
 
-/** What is wrong with a key, in words; nothing if it opens. @param {string} key */
+/** The error text for a key; empty if the login succeeds. @param {string} key */
 async function tried(key) {
   try {
     const answer = await login(key.trim());

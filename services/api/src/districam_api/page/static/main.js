@@ -1,4 +1,4 @@
-/** Puts the page together. */
+/** Assembles the page. */
 
 import * as address from "./address.js";
 import { Refused, camera, logout, session, zoneOfAnswers } from "./api.js";
@@ -31,7 +31,7 @@ async function main() {
   await restore(asked, viewer, search);
 }
 
-/** Waits until the api knows who asks. @returns {Promise<{how?: string, tz?: string}>} */
+/** Waits for a session. @returns {Promise<{how?: string, tz?: string}>} */
 async function someone() {
   let who = await session();
   while (who === null) {
@@ -116,7 +116,7 @@ function controls(viewer) {
   });
 }
 
-/** Keeps the address true. @param {Viewer} viewer @param {Search} search */
+/** Updates the page's address. @param {Viewer} viewer @param {Search} search */
 function note(viewer, search) {
   const { marks, ids, span } = viewer;
   const said = address.write({ q: search.words, at: viewer.at, cameras: ids, span, ...marks });
@@ -142,7 +142,7 @@ function speak(chosen) {
   dispatchEvent(new CustomEvent("speak"));
 }
 
-/** Dark or light: as chosen before, else as the system is. */
+/** Dark or light: as chosen before, else the system's. */
 function look() {
   const root = document.documentElement;
   const wanted = localStorage.getItem("districam.theme");

@@ -1,15 +1,15 @@
-/** The little of ISO/IEC 14496-12 and -15 that a page has to read itself. Pure. */
+/** The parts of ISO/IEC 14496-12 and -15 that the page reads itself. Pure. */
 
 /** @param {DataView} view @param {number} at */
 function kind(view, at) {
   return String.fromCharCode(...[4, 5, 6, 7].map((n) => view.getUint8(at + n)));
 }
 
-/** Bytes between a box's header and its first child. @type {Record<string, number>} */
+/** Bytes between a box's header and its first child: fields of FullBox, SampleEntry, VisualSampleEntry. @type {Record<string, number>} */
 const LEAD = { stsd: 8, avc1: 78, avc3: 78, hvc1: 78, hev1: 78 };
 
 /**
- * The box at a path of kinds, `*` for any; null if it is not (wholly) there.
+ * The box at a path of types, `*` for any; null if it is missing or incomplete.
  * @param {Uint8Array} bytes
  * @param {string[]} path
  * @returns {{kind: string, parent: string, body: DataView} | null}
@@ -60,7 +60,7 @@ export function codecOf(init) {
 /** @param {number} byte */
 const hex = (byte) => byte.toString(16).padStart(2, "0");
 
-/** ISO/IEC 14496-15 annex E. @param {string} kind_ @param {DataView} body */
+/** RFC 6381 name from HEVCDecoderConfigurationRecord (14496-15 annex E). @param {string} kind_ @param {DataView} body */
 function hevcName(kind_, body) {
   const profile = body.getUint8(1);
   const space = ["", "A", "B", "C"][profile >> 6];
@@ -73,14 +73,14 @@ function hevcName(kind_, body) {
   return `${kind_}.${space}${profile & 31}.${reversed.toString(16)}.${tier}${body.getUint8(12)}${constraints}`;
 }
 
-/** Ticks a second of an init's track. @param {Uint8Array} init */
+/** The timescale of an init's first track (mdhd, 14496-12 8.4.2). @param {Uint8Array} init */
 export function timescale(init) {
   const body = box(init, ["moov", "trak", "mdia", "mdhd"])?.body;
   return body ? body.getUint32(body.getUint8(0) ? 20 : 12) : 0;
 }
 
 /**
- * The decode time, in ticks, with which media begins; null while its head is not wholly there.
+ * The decode time of the first fragment, in ticks (baseMediaDecodeTime, 8.8.12); null while its moof is incomplete.
  * @param {Uint8Array} media
  */
 export function decodeTime(media) {
@@ -89,18 +89,18 @@ export function decodeTime(media) {
   return body.getUint8(0) ? Number(body.getBigUint64(4)) : body.getUint32(4);
 }
 
-/** Where the number of the track stands in the boxes that belong to one. @type {Record<string, (view: DataView) => number>} */
+/** Reads track_ID from the boxes that belong to one track. @type {Record<string, (view: DataView) => number>} */
 const TRACK = {
-  trak: (body) => body.getUint32(8 + (body.getUint8(8) ? 20 : 12)),  // in its tkhd, the first box
+  trak: (body) => body.getUint32(8 + (body.getUint8(8) ? 20 : 12)),  // tkhd (8.3.2), the first box
   trex: (body) => body.getUint32(4),
-  traf: (body) => body.getUint32(8 + 4),  // in its tfhd, the first box
+  traf: (body) => body.getUint32(8 + 4),  // tfhd (8.8.7), the first box
 };
 const INSIDE = new Set(["moov", "mvex", "moof"]);
 
 /**
- * Hides every track but one from a player, in place: the boxes become `free`.
+ * Hides every track but one from a player, in place: the types of their boxes become `free`.
  *
- * A player waits where one of its tracks has nothing, and sound may be missing for long: it must not stop the picture.
+ * A player stalls where one of its tracks has no data, and audio may be missing for long: it must not stop the video.
  * @param {Uint8Array} bytes whole boxes
  * @param {number} track
  */
@@ -117,14 +117,14 @@ export function silence(bytes, track) {
   }
 }
 
-/** The number of an init's first track. @param {Uint8Array} init */
+/** The track_ID of an init's first track (tkhd, 8.3.2). @param {Uint8Array} init */
 export function firstTrack(init) {
   const body = box(init, ["moov", "trak", "tkhd"])?.body;
   return body ? body.getUint32(body.getUint8(0) ? 20 : 12) : 0;
 }
 
 /**
- * How many bytes from the start are whole boxes.
+ * How many bytes from the start are complete boxes.
  * @param {Uint8Array} bytes
  */
 export function whole(bytes) {

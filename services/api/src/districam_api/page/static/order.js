@@ -1,4 +1,4 @@
-/** In which order cameras are shown. Pure. */
+/** The order of cameras. Pure. */
 
 /** @typedef {import("./api.js").Camera} Camera */
 /** Lower case without diacritics; đ is d. @param {string} text */
@@ -7,7 +7,7 @@ export function folded(text) {
 }
 
 /**
- * How well a camera answers the words: its name before its place before the rest.
+ * How well a camera matches the words: its name before its place before the rest.
  * @param {Camera} camera
  * @param {string} words
  */

@@ -1,5 +1,5 @@
 /**
- * Reads a media playlist of ours (RFC 8216): what to fetch, and where it lies on the wall clock. Pure.
+ * Parses the api's media playlists (RFC 8216): what to fetch, and its wall-clock time. Pure.
  * @typedef {{url: string, offset: number, length: number}} Part
  * @typedef {{start: number, end: number, media: Part, init: Part}} Entry µs
  */

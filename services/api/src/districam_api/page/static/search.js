@@ -1,4 +1,4 @@
-/** The question: a place, a date, a time; and the cameras that answer it. */
+/** The search for a place, a date and a time; and the cameras found. */
 
 import { cameras } from "./api.js";
 import { Card } from "./cards.js";
@@ -72,7 +72,7 @@ export class Search extends EventTarget {
     this.read();
   }
 
-  /** The fields say the instant. @param {number} at */
+  /** Sets the fields to an instant. @param {number} at */
   show(at) {
     const { date, time } = local(at, this.zone);
     [by("date").value, by("picker").value] = [dateText(date), date];
@@ -81,7 +81,7 @@ export class Search extends EventTarget {
     this.wrong("");
   }
 
-  /** Takes what the fields ask for; false if they cannot be understood. */
+  /** Applies the fields; false if they are invalid. */
   read() {
     const today = local(now(), this.zone).date;
     const { place, date, time } = asked(by("place").value, today);
@@ -132,7 +132,7 @@ export class Search extends EventTarget {
     this.draw();
   }
 
-  /** The card of before, if nothing on it has changed. @param {Camera} camera */
+  /** The existing card, if nothing on it has changed. @param {Camera} camera */
   card(camera) {
     const key = [camera.name, camera.state, camera.cause, camera.location?.place, camera.distance_m].join("|");
     const old = this.cards.get(camera.camera_id);
@@ -161,7 +161,7 @@ export class Search extends EventTarget {
     this.draw();
   }
 
-  /** Bars and stills of the cards in sight. */
+  /** Bars and stills of the visible cards. */
   draw() {
     const { viewer, zone } = this;
     const [at, watched] = [viewer.at, new Set(viewer.ids)];

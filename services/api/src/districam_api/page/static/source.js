@@ -1,9 +1,9 @@
 /**
- * Feeds a <video> with a camera's footage so that its time IS the wall clock, less a constant.
+ * Feeds a <video> with a camera's footage so that its time is the wall clock minus a constant.
  *
- * The playlist says which objects show a window; each is appended at the instant at which it was filmed. So a gap
+ * The playlist lists the objects of a window; each is appended at its wall-clock time. So a gap
  * stays a gap in the element's own buffer, any instant of any day is a seek, and several videos share one clock.
- * It is silent: an element waits where a track of it has nothing, and sound may be missing. The clip has the sound.
+ * Audio is hidden: an element stalls where one of its tracks has no data, and audio may be missing. Clips have it.
  */
 
 import { Refused, ask, url } from "./api.js";
@@ -18,10 +18,10 @@ const AHEAD = 15 * SECOND;
 const KEPT_BEHIND_S = 30;
 const KEPT_AHEAD_S = 120;
 const LISTED = 2 * MINUTE;
-/** Where no segment need begin with a keyframe, decoding begins so long before. */
+/** Preroll if segments may start without a keyframe. */
 const LEAD = MINUTE;
 const STALE_MS = 4000;
-/** So long after an instant more of it may come to be listed. */
+/** How long after an instant more of its footage may be listed. */
 const SETTLING = 3 * MINUTE;
 const DAYS_EACH_WAY = 40 * 86_400;
 
@@ -61,12 +61,12 @@ export class Source {
     this.media = this.attach();
   }
 
-  /** Seconds of the element at an instant. @param {number} at */
+  /** The element's time at an instant, in s. @param {number} at */
   seconds(at) {
     return (at - this.base) / SECOND;
   }
 
-  /** The instant that the element shows. */
+  /** The instant shown. */
   get shown() {
     return this.base + Math.round(this.video.currentTime * SECOND);
   }
@@ -87,7 +87,7 @@ export class Source {
     this.video.load();
   }
 
-  /** Whether pictures at an instant are in the buffer. @param {number} at */
+  /** Whether footage at an instant is in the buffer. @param {number} at */
   holds(at) {
     const seconds = this.seconds(at);
     const { buffered } = this.video;
@@ -97,14 +97,14 @@ export class Source {
     return false;
   }
 
-  /** Whether pictures at an instant may still come into the buffer. @param {number} at */
+  /** Whether footage at an instant may still be appended. @param {number} at */
   expects(at) {
     const { listed } = this;
     if (!listed || at < listed.from || at >= listed.to) return true;
     return listed.entries.some((one) => one.start <= at && at < one.end && !this.appended.has(one.start));
   }
 
-  /** Asks for pictures from an instant on. To be called again and again; one piece of work runs at a time. */
+  /** Requests footage from an instant on. Called repeatedly; one request runs at a time. */
   async want(/** @type {number} */ at) {
     const jumped = Math.abs(at - this.wanted) > 5 * SECOND;
     this.wanted = at;
@@ -149,14 +149,14 @@ export class Source {
     await this.append(entry, signal);
   }
 
-  /** The first entry that is wanted and not appended. @param {{entries: Entry[], independent: boolean}} listed @param {number} at */
+  /** The first entry that is needed and not appended. @param {{entries: Entry[], independent: boolean}} listed @param {number} at */
   next({ entries, independent }, at) {
     const from = independent || this.holds(at) ? at : at - LEAD;
     const wanted = entries.filter((one) => one.end > from && one.start < at + AHEAD * Math.max(1, this.video.playbackRate));
     return wanted.find((one) => !this.appended.has(one.start));
   }
 
-  /** What is stored around an instant; asked again near its end, and near now, where more is coming. */
+  /** The playlist around an instant; requested again near its end, and near now, where more will be listed. */
   async list(/** @type {number} */ at, /** @type {AbortSignal} */ signal) {
     const known = this.listed;
     const inside = known && known.from <= at - LEAD / 2 && at + AHEAD <= known.to;
@@ -180,7 +180,7 @@ export class Source {
     }
   }
 
-  /** Makes the buffer, and tells it of another epoch's parameters. False: the browser cannot play them. @param {Entry} entry @param {AbortSignal} signal */
+  /** Creates the buffer, or changes its type for another epoch. False: the browser cannot play it. @param {Entry} entry @param {AbortSignal} signal */
   async prepare(entry, signal) {
     const init = await bytes(entry.init, signal);
     const name = String(init);
@@ -202,7 +202,7 @@ export class Source {
     return true;
   }
 
-  /** Appends an entry a fragment at a time, as it arrives. @param {Entry} entry @param {AbortSignal} signal */
+  /** Appends an entry one fragment at a time as it arrives. @param {Entry} entry @param {AbortSignal} signal */
   async append(entry, signal) {
     const buffer = /** @type {SourceBuffer} */ (this.buffer);
     const answer = await ask(entry.media.url, { headers: rangeOf(entry.media), signal });
@@ -231,7 +231,7 @@ export class Source {
     }
   }
 
-  /** What is appended next lies where the entry says. @param {Entry} entry @param {number | null} ticks */
+  /** Sets the timestamp offset, so that what is appended next is at the entry's time. @param {Entry} entry @param {number | null} ticks */
   place(entry, ticks) {
     if (ticks === null) throw new RangeError("media without a decode time");
     /** @type {SourceBuffer} */ (this.buffer).timestampOffset = this.seconds(entry.start) - ticks / this.scale;
@@ -246,7 +246,7 @@ export class Source {
     if (this.video.error) throw new DOMException(this.video.error.message, "DataError");
   }
 
-  /** Lets go of what is far from an instant. @param {number} at @param {AbortSignal} signal */
+  /** Removes what is far from an instant. @param {number} at @param {AbortSignal} signal */
   async evict(at, signal) {
     const here = this.seconds(at);
     for (const [from, to] of [[0, here - KEPT_BEHIND_S], [here + KEPT_AHEAD_S, 2 * DAYS_EACH_WAY]]) {

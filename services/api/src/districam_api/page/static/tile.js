@@ -1,4 +1,4 @@
-/** One camera in the player: its picture, what is to be said over it, its bar, its downloads. */
+/** One camera in the player: its video, messages over it, its bar, its downloads. */
 
 import { camera as record } from "./api.js";
 import { stateAt } from "./bar.js";
@@ -54,7 +54,7 @@ export class Tile {
   }
 
   /**
-   * Follows the clock. True while the clock should wait for this camera's pictures.
+   * Follows the clock. True while the clock must wait for this camera's footage.
    * @param {Beat} beat
    * @param {State[] | null} states
    * @param {number} now
@@ -93,7 +93,7 @@ export class Tile {
     const { jump, rate: wanted } = correction(behind, rate);
     if (jump && !video.seeking) video.currentTime = source.seconds(at);
     if (Math.abs(video.playbackRate - wanted) > 0.004) video.playbackRate = wanted;
-    if (video.paused) video.play().catch(() => {});  // a later beat tries again
+    if (video.paused) video.play().catch(() => {});  // the next tick tries again
   }
 
   /** @param {State[] | null} states @param {number} now @param {string} zone @param {boolean} waits */

@@ -1,4 +1,4 @@
-/** Instants are whole microseconds since 1970, UTC; a double holds them exactly. Pure. */
+/** Instants are integer microseconds since 1970 UTC, which a double holds exactly. Pure. */
 
 export const SECOND = 1_000_000;
 export const MINUTE = 60 * SECOND;
@@ -55,7 +55,7 @@ export function local(us, zone) {
 }
 
 /**
- * The instant of a local date and time. Of two (clocks set back) the first, of none the one an hour on.
+ * The instant of a local date and time. If ambiguous (clock set back) the first; if missing, the one an hour later.
  * @param {string} date YYYY-MM-DD
  * @param {string} time HH:MM:SS
  * @param {string} zone
@@ -85,7 +85,7 @@ export function addDays(date, days) {
 }
 
 /**
- * The local day that holds an instant: half-open.
+ * The local day that contains an instant; half-open.
  * @param {number} us
  * @param {string} zone
  * @returns {{from: number, to: number}}
@@ -96,7 +96,7 @@ export function dayOf(us, zone) {
 }
 
 /**
- * The window of `span` that holds an instant, aligned inside its local day; whole days are the local day.
+ * The window of length `span` that contains an instant, aligned in its local day; 24 h is the local day.
  * @param {number} us
  * @param {number} span
  * @param {string} zone
@@ -122,7 +122,7 @@ export function timeOfDay(text) {
 }
 
 /**
- * A date as it is written here, dd/mm/yyyy; without a year the one of today.
+ * A date as dd/mm/yyyy; without a year, today's.
  * @param {string} text
  * @param {string} today YYYY-MM-DD
  * @returns {string | null} YYYY-MM-DD

@@ -1,4 +1,4 @@
-/** What is known of cameras and days: asked for when it is wanted, few at a time, anew while it may change. */
+/** Timelines of cameras and days: requested on demand, few at a time, again while they may change. */
 
 import { timeline } from "./api.js";
 import { MINUTE } from "./time.js";
@@ -12,7 +12,7 @@ const CHANGING_MS = 8000;
 const SETTLED_MS = 600_000;
 const KEPT = 300;
 
-/** Sends `change` when an answer has come. */
+/** Dispatches `change` when a response has arrived. */
 export class Timelines extends EventTarget {
   constructor() {
     super();
@@ -24,7 +24,7 @@ export class Timelines extends EventTarget {
   }
 
   /**
-   * The states of a window, or null while they are not known. Asks for them where that is due.
+   * The states of a window, or null while they are unknown. Requests them if due.
    * @param {string} camera
    * @param {Window} window
    */

@@ -55,7 +55,7 @@ export class Viewer extends EventTarget {
     return windowOf(this.at, this.span, this.zone);
   }
 
-  /** What a clip is made of: the marks, or a little around the instant. */
+  /** The range of a clip: the marks, or AROUND before and after the instant. */
   range() {
     const { from, to } = this.marks;
     return { from: from ?? (to ?? this.at) - AROUND, to: to ?? (from ?? this.at) + AROUND };
@@ -92,7 +92,7 @@ export class Viewer extends EventTarget {
     this.seek(this.at + by_);
   }
 
-  /** One picture on or back; playing stops. @param {1 | -1} direction */
+  /** Steps one frame forward or back; pauses. @param {1 | -1} direction */
   frame(direction) {
     const fps = this.tiles[0]?.fps ?? 25;
     this.change({ playing: false, at: Math.round(this.at + (direction * SECOND) / fps) });
@@ -138,7 +138,7 @@ export class Viewer extends EventTarget {
     this.change({});
   }
 
-  /** Shows a camera, alone or beside the others. @param {Camera} camera @param {boolean} beside */
+  /** Shows a camera, alone or with the others. @param {Camera} camera @param {boolean} beside */
   open(camera, beside) {
     if (this.ids.includes(camera.camera_id)) return;
     if (beside && this.tiles.length >= MOST) {
@@ -157,7 +157,7 @@ export class Viewer extends EventTarget {
     this.arranged();
   }
 
-  /** Writes every tile anew, in another language. */
+  /** Renders every tile again after a change of language. */
   rename() {
     const cameras = this.tiles.splice(0).map((tile) => (tile.close(), tile.camera));
     for (const camera of cameras) this.open(camera, true);
@@ -175,7 +175,7 @@ export class Viewer extends EventTarget {
     by("said").replaceChildren(words, ...more);
   };
 
-  /** Everything that follows the clock. */
+  /** Updates everything that follows the clock. */
   beat() {
     if (!this.tiles.length) return;
     const { playing, rate } = this.clock;
@@ -201,7 +201,7 @@ export class Viewer extends EventTarget {
     by("utc").textContent = `${utc.date === date ? "" : `${utc.date} `}${utc.time} UTC`;
   }
 
-  /** Controls as the state is. */
+  /** Updates the controls. */
   draw() {
     const { from, to } = this.marks;
     const name = (/** @type {number | null} */ at) => (at === null ? t("unset") : local(at, this.zone).time);
