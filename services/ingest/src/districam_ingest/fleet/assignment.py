@@ -158,7 +158,7 @@ class Assignment:
             poll_start_us = clock.monotonic_us()
             batches = await self._poll(member)
             changed = [self._apply(partition, record) for partition, records in batches.items() for record in records]
-            # This process stood still for longer than the group waits.
+            # A poll that took this long: this process was stalled, and the group has removed it.
             self._has_lost_membership |= clock.monotonic_us() - poll_start_us > self._session_timeout_us
             if not self._has_contact(member):
                 self._fleet.stop_all("service_down", "lost contact with the consumer group", only_single_client=True)

@@ -120,7 +120,7 @@ class CameraWorker:
         except Retriable as error:
             raise ReadError("auth_failed", str(error)) from error
         if found is None:
-            raise ReadError("auth_failed", f"no credential named {name!r} in the credentials file")
+            raise ReadError("auth_failed", f"no credential named {name!r} in ingest's credentials file: add it there")
         return found
 
     async def _run_stream(self, source: Source) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-AAC_PARAMETERS = parse_audio_specific_config(bytes.fromhex("1588"), G711_RATE_HZ)  # AAC-LC, 8 kHz, mono
+AAC_PARAMETERS = parse_audio_specific_config(bytes.fromhex("1588"), G711_RATE_HZ)
+"""AudioSpecificConfig (ISO/IEC 14496-3 1.6.2.1): audioObjectType 2 (AAC LC), samplingFrequencyIndex 11, one channel."""
 BIT_RATE = 32_000
 BATCH_SAMPLES = 2048
 """Samples encoded per job: encoding packet by packet costs twice as much."""

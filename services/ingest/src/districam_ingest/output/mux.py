@@ -31,6 +31,7 @@ _OPTIONS = {
 }
 _TIME_BASE = Fraction(1, ticks.VIDEO_RATE)
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
+# channelConfiguration (ISO/IEC 14496-3 table 1.19) → FFmpeg's channel layout
 _CHANNEL_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
 
 

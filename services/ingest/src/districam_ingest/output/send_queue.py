@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 STOPPING_RETRY_DELAY_S = 0.05
 RECORD_OVERHEAD_BYTES = 1024
+"""Estimated memory of a queued record besides its value: key, headers and objects."""
 
 
 @dataclass(frozen=True, slots=True)

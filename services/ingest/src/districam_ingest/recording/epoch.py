@@ -21,6 +21,7 @@ from districam_ingest.recording.timeline import Timeline
 from districam_ingest.units import AccessUnit, Picture, UnmuxedFragment
 
 REPUBLISH_INTERVAL_US: Final = 3_600_000_000
+"""Interval of repeating `connected`; must be shorter than the retention of `streams`."""
 OVERSIZE_DETAIL: Final = "pictures larger than 8 MiB arrive too often"
 TOO_MANY_KEYFRAMES_DETAIL: Final = "more than 100 keyframes per second"
 

@@ -24,10 +24,13 @@ from districam_ingest.codec.video_parameters import VideoParameters
 from districam_ingest.units import Picture
 
 DEFAULT_FPS: Final = 25.0
+"""Assumed until measured, if the stream declares no rate."""
 FREEZE_US: Final = 2_000_000
 FREEZE_TICKS: Final = ticks.from_us(FREEZE_US)
 FREEZE_INTERVALS: Final = 4
+"""Media time may step by `FREEZE_US` or, for low frame rates, by this many picture intervals within an epoch."""
 MAX_INTERVALS: Final = 50
+"""Intervals measured per epoch; their median is the nominal one."""
 
 
 @dataclass(frozen=True, slots=True)

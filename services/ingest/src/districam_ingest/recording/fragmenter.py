@@ -15,7 +15,9 @@ from districam_ingest.units import AccessUnit, UnmuxedFragment
 US: Final = 1_000_000
 FRAGMENT_MAX_US: Final = 2 * US
 FRAGMENT_MAX_BYTES: Final = 1 << 20
+"""Fragments of long GOPs are cut at these limits, which bound delay and the loss if ingest is killed."""
 SEGMENT_MAX_US: Final = 60 * US
+"""Segments of longer GOPs are cut without a keyframe."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Final
 from districam_common.contract import ticks
 
 GAIN: Final = 16
+"""J += (|D| − J) / 16 (RFC 3550 section 6.4.1)."""
 
 
 class JitterEstimator:

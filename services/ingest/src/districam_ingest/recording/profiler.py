@@ -13,6 +13,7 @@ UNEVEN_GOP_RATIO: Final = 2
 SENDER_REPORT_WAIT_US: Final = 2 * WINDOW_US
 """How long to wait for a sender report before its absence is a defect. They come every 5 s or so (RFC 3550 section 6.2)."""
 MAX_CLOCK_OFFSET_US: Final = 5_000_000
+"""A larger offset of the camera's clock is a defect."""
 MIN_DRIFT_WINDOW_US: Final = 60_000_000
 """Minimum time over which drift is computed."""
 

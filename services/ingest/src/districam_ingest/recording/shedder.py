@@ -10,7 +10,9 @@ from districam_common.contract.events import Cause
 from districam_ingest.units import UnmuxedFragment
 
 MAX_SHED_RANGE_US: Final = 10_000_000
+"""Longer ranges are split, so that ongoing shedding is reported before its time is settled."""
 MAX_FRAGMENT_PAYLOAD_BYTES: Final = 8 << 20
+"""The producer's `max_request_bytes` less 64 KiB for init, boxes and headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from districam_ingest.recording.rate_limits import CameraRateLimits
 from districam_ingest.units import Picture
 
 MAX_KEYFRAME_WAIT_US: Final = 10_000_000
+"""Pictures without a keyframe for this long are reported by `refused`."""
 MAX_AHEAD_US: Final = 30_000_000
 """Cameras send some GOPs of old pictures on connecting. More of them would overlap what was recorded before."""
 AHEAD_DETAIL: Final = "timestamps ran ahead of the arrivals in the epoch's first second"
