@@ -44,6 +44,7 @@ class HeaderReader:
         if default is not None and name not in self._by_name:
             return default
         text = self.text(name)
+        # 19 digits hold every int64; int() of a much longer text raises (sys.get_int_max_str_digits).
         if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > max_value:
             raise WireError(f"header {name} is not an integer from 0 to {max_value}: {text[:40]!r}")
         return int(text)

@@ -368,10 +368,11 @@ def slots(start_us: int, end_us: int) -> list[tuple[int, range]]:
 
 def partition_of(key: str, partitions: int) -> int:
     """The partition that Kafka's default partitioner chooses (murmur2, as the Java client), for any client to compute."""
-    return (_murmur2(key.encode()) & 0x7FFF_FFFF) % partitions
+    return (_murmur2(key.encode()) & 0x7FFF_FFFF) % partitions  # Kafka's `Utils.toPositive`
 
 
 def _murmur2(data: bytes) -> int:
+    """MurmurHash2, 32 bits, with the seed of Kafka's `Utils.murmur2`."""
     m, mask = 0x5BD1E995, 0xFFFF_FFFF
     h = 0x9747B28C ^ len(data)
     whole = len(data) & ~3

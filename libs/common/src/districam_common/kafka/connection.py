@@ -17,10 +17,12 @@ from districam_common.runtime import tls
 from districam_common.runtime.settings import KafkaSettings, read_secret
 
 CLOSE_TIMEOUT_S = 5.0
+"""aiokafka's clients wait for the broker when they close; it may be unavailable."""
 _CONNECTION_ARGUMENTS = {
     *("client_id", "request_timeout_ms", "ssl_context", "security_protocol"),
     *("sasl_mechanism", "sasl_plain_username", "sasl_plain_password"),
 }
+"""Arguments of `client_arguments` that `create_conn` takes as well."""
 
 _FATAL = (
     kafka.AuthenticationFailedError,
@@ -33,6 +35,7 @@ _FATAL = (
     kafka.IncompatibleBrokerVersion,
     kafka.UnrecognizedBrokerVersion,
 )
+"""Wrong credentials, protocol, version or settings: repeating cannot help."""
 _AUTHORIZATION_ERRORS = (
     kafka.TopicAuthorizationFailedError,
     kafka.GroupAuthorizationFailedError,
@@ -49,6 +52,7 @@ _REJECTED = (
     kafka.InvalidTimestampError,
     kafka.PolicyViolationError,
 )
+"""Errors of this record or request itself."""
 
 
 def translate_error(error: kafka.KafkaError, what: str) -> DistricamError:

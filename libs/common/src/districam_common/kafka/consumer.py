@@ -85,6 +85,7 @@ class GroupConsumer:
         self._settings = settings
         self._timeout_s = settings.request_timeout_s
         self._truncation_detector = TruncationDetector(consumer, self._read_records_at)
+        # Members must rejoin within the rebalance timeout, which is the session timeout (`create_consumer`).
         self._rebalance_timeout_s = settings.session_timeout_s / 2
         self._group = group
         self._on_assigned = on_assigned
@@ -197,15 +198,15 @@ class GroupConsumer:
 
     async def _require_not_truncated(self, got: Mapping[Partition, Sequence[Record]]) -> None:
         """Raises OffsetOutOfRange for truncated logs; then, or if that cannot be verified, seeks to fetch `got` again."""
-        torn = set(got)
+        truncated = set(got)
         try:
-            torn = await self._truncation_detector.truncated_partitions(self._owned & self._positions.keys(), got)
+            truncated = await self._truncation_detector.truncated_partitions(self._owned & self._positions.keys(), got)
         finally:
-            if torn:
+            if truncated:
                 for key in self._assigned_keys(got):
                     self._consumer.seek(key, self._positions[Partition(*key)])
-        if torn:
-            raise OffsetOutOfRange({partition: self._positions[partition] for partition in torn})
+        if truncated:
+            raise OffsetOutOfRange({partition: self._positions[partition] for partition in truncated})
 
     async def _read_records_at(self, asked: Mapping[Partition, int]) -> Mapping[Partition, Record | None]:
         return await read_records_at(self._settings, asked, f"{self._group}-looking-back")

@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 _MAX_BATCH_BYTES = 1 << 20
 _LINGER_MS = 5
+"""Time to wait for further records of a batch."""
 _LOG_APPEND_TIME = 1
 """`timestamp_type` of records with the broker's append time (Kafka protocol, record batch attributes)."""
 _BATCH_OVERHEAD_BYTES = 1024

@@ -13,7 +13,9 @@ from districam_common.kafka.records import Partition
 from districam_common.runtime.settings import KafkaSettings
 
 _FETCH_MAX_WAIT_MS = 200
+"""Time after which the broker answers a fetch without new records."""
 _MAX_POLL_INTERVAL_MS = 300_000
+"""A member that does not poll for this long leaves the group."""
 
 PartitionsCallback = Callable[[frozenset[Partition]], Awaitable[None]]
 

@@ -113,8 +113,8 @@ class TopicReader:
 
     async def _require_not_truncated(self) -> None:
         """Raises Retriable if a log does not contain the record last read of it; checked after new reads and connections."""
-        if torn := await self._truncation_detector.truncated_partitions(self._partitions, {}):
-            raise Retriable(f"reading: records read from {min(torn)} no longer exist; the log was truncated")
+        if truncated := await self._truncation_detector.truncated_partitions(self._partitions, {}):
+            raise Retriable(f"reading: records read from {min(truncated)} no longer exist; the log was truncated")
 
     def _is_next_offset(self, partition: Partition, offset: int) -> bool:
         if offset == self._positions[partition]:

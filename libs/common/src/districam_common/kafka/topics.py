@@ -79,6 +79,7 @@ def declared_topics(settings: TopicsSettings) -> list[Topic]:
     }
     clocks = {"retention.ms": str(_HOUR_MS)}
     rows = (
+        # No time limit: the ledger needs every revision of a camera.
         (names.CAMERAS, settings.partitions, {"retention.ms": "-1"}, True),
         (names.FRAGMENTS, settings.partitions, fragments, True),
         (names.KEYFRAMES, settings.small_partitions, keyframes, True),

@@ -14,6 +14,7 @@ from districam_common.contract.segment_array import SegmentArray, epoch_text
 from districam_common.ledger.intervals import Interval, merge
 
 BEGINNING, FOREVER = -(1 << 62), 1 << 62
+"""Before and after every instant, within int64."""
 RETRY_MARGIN_US = 30_000_000
 """How long after the announced retry a `lost` or `refused` still explains a gap; after that, ingest must have stopped."""
 

@@ -135,14 +135,14 @@ def segment_cover(segments: SegmentArray, within: Sequence[Interval] | None = No
     if not len(order):
         return []
     ordered = segments.take(order)
-    chains = _build_run_table(ordered)
-    is_overlapping = chains.has_overlap[chains.number]
-    isolated = _isolated_pieces(ordered, chains, ~is_overlapping, within)
+    table = _build_run_table(ordered)
+    is_overlapping = table.has_overlap[table.number]
+    isolated = _isolated_pieces(ordered, table, ~is_overlapping, within)
     pieces = [
         Piece(row, a, b)
         for row, a, b in zip(order[isolated.rows].tolist(), isolated.from_us, isolated.to_us, strict=True)
     ]
-    for some in _overlapping_groups(chains, is_overlapping):
+    for some in _overlapping_groups(table, is_overlapping):
         rows = np.sort(order[some])
         found = exact_cover(segments[rows], rows.tolist())
         pieces += [p for p in found if within is None or intersects(within, p.from_us, p.to_us)]
@@ -193,23 +193,23 @@ class _IsolatedPieces:
 
 
 def _isolated_pieces(
-    rows: SegmentArray, chains: _RunTable, chosen: NDArray[np.bool], within: Sequence[Interval] | None
+    rows: SegmentArray, table: _RunTable, chosen: NDArray[np.bool], within: Sequence[Interval] | None
 ) -> _IsolatedPieces:
     """Pieces of runs without overlap: each segment from the end of the segment before it in its run."""
     starts, ends = rows["start_us"], rows["end_us"]
-    follows = np.concatenate(([False], chains.number[1:] == chains.number[:-1]))
+    follows = np.concatenate(([False], table.number[1:] == table.number[:-1]))
     from_us = np.where(follows, np.maximum(starts, np.concatenate(([0], ends[:-1]))), starts)
     is_asked = True if within is None else intersect_each(within, from_us, ends)
     shown = np.flatnonzero(chosen & (from_us < ends) & is_asked)
     return _IsolatedPieces(shown, from_us[shown].tolist(), ends[shown].tolist())
 
 
-def _overlapping_groups(chains: _RunTable, shared: NDArray[np.bool]) -> list[NDArray[np.intp]]:
+def _overlapping_groups(table: _RunTable, is_overlapping: NDArray[np.bool]) -> list[NDArray[np.intp]]:
     """Row numbers of each group of overlapping runs."""
-    rows = np.flatnonzero(shared)
+    rows = np.flatnonzero(is_overlapping)
     if not len(rows):
         return []
-    groups = chains.group[chains.number[rows]]
+    groups = table.group[table.number[rows]]
     in_order = np.argsort(groups, kind="stable")
     return np.split(rows[in_order], np.flatnonzero(np.diff(groups[in_order])) + 1)
 

@@ -40,6 +40,7 @@ __all__ = [
 SETTLE_US = 75_000_000
 """Longer than the sum of the reader's silence timeout, Kafka's session timeout and a reconnection."""
 MIN_GAP_US = 500_000
+"""Shorter holes between epochs count as recorded, unless data are known to be missing in them."""
 
 StateName = Literal["recorded", "gap", "pending", "expired", "not_expected"]
 

@@ -7,12 +7,15 @@ import signal
 from pathlib import Path
 
 _PR_SET_NO_NEW_PRIVS = 38
+"""prctl(2), linux/prctl.h. Landlock requires it of processes without CAP_SYS_ADMIN (landlock_restrict_self(2))."""
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 """System call numbers, the same on every architecture (Linux, include/uapi/asm-generic/unistd.h)."""
 _LANDLOCK_VERSION = 1
+"""`LANDLOCK_CREATE_RULESET_VERSION`: the call returns the version of the ABI (landlock_create_ruleset(2))."""
 _FILE_ACCESS_BITS = {1: 13, 2: 14, 3: 15, 4: 15}
 """Number of file access rights by version of Landlock's ABI (landlock(7)); later versions have 16."""
 _MIN_NETWORK_VERSION, _TCP_BIND_AND_CONNECT = 4, 0b11
+"""First ABI with network rights, and `LANDLOCK_ACCESS_NET_BIND_TCP | LANDLOCK_ACCESS_NET_CONNECT_TCP`."""
 
 
 def enter_sandbox(memory_bytes: int) -> bool:
@@ -31,7 +34,7 @@ def enter_sandbox(memory_bytes: int) -> bool:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NPROC: 0,
-        resource.RLIMIT_NOFILE: 3,
+        resource.RLIMIT_NOFILE: 3,  # standard input, output and error
     }
     has_landlock = _restrict_by_landlock()
     for what, limit in limits.items():

@@ -14,6 +14,7 @@ from districam_common.runtime.settings import HealthSettings, SettingsError, var
 log = structlog.get_logger()
 
 _REQUEST_TIMEOUT_S = 5.0
+"""For reading the request, and for writing the response: clients that stall are disconnected."""
 _REASONS = {
     200: "OK",
     400: "Bad Request",

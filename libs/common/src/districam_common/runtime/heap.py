@@ -20,10 +20,12 @@ from typing import cast
 
 TRIM_INTERVAL_S = 10.0
 _M_ARENA_MAX, _ARENAS = -8, 2
+"""`M_ARENA_MAX` of glibc's malloc.h (mallopt(3)), and its value."""
 _COLLECT_INTERVAL_S = 0.25
 _MIN_CONTAINERS = 100_000
 """Containers in the oldest generation before a full collection: about 30 ms."""
 _NEVER = 1 << 30
+"""Threshold that the count of the oldest generation does not reach: no automatic full collections."""
 
 
 def limit_arenas() -> None:
