@@ -287,4 +287,4 @@ def _check_faults(simulation: Simulation, faults: Sequence[Fault]) -> None:
         if fault.camera_id not in simulation.cameras:
             raise ValueError(f"unknown camera in a fault: {fault.camera_id}")
         if fault.kind == "change" and not simulation.cameras[fault.camera_id].has_other_clip:
-            raise ValueError(f"{fault.camera_id} a change needs another clip (`other`)")
+            raise ValueError(f"{fault.camera_id}: a change needs another clip (`other`)")
