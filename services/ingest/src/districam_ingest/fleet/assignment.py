@@ -169,8 +169,8 @@ class Assignment:
     async def _poll(self, member: GroupConsumer) -> dict[Partition, list[Record]]:
         try:
             return await member.poll(timeout_s=POLL_S)
-        except OffsetOutOfRange as fell:
-            await self._reread_from_beginning(member, fell.partitions)
+        except OffsetOutOfRange as error:
+            await self._reread_from_beginning(member, error.partitions)
         except MembershipLost:
             raise
         except Retriable as error:

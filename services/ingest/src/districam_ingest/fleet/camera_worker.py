@@ -29,8 +29,8 @@ def has_same_stream_settings(one: Camera, other: Camera) -> bool:
 
 
 def _stream_settings(camera: Camera) -> tuple[object, ...]:
-    how = (camera.url, camera.credential, camera.transport, camera.reader)
-    return (*how, camera.audio, camera.segment_s, camera.keyframe_interval_s)
+    connection = (camera.url, camera.credential, camera.transport, camera.reader)
+    return (*connection, camera.audio, camera.segment_s, camera.keyframe_interval_s)
 
 
 class CameraWorker:

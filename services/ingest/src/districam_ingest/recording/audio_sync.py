@@ -39,8 +39,8 @@ class MinDelayFilter:
 
     @property
     def min_us(self) -> int | None:
-        seen = [one for one in (self._previous_us, self._current_us) if one is not None]
-        return min(seen, default=None)
+        minima = [minimum for minimum in (self._previous_us, self._current_us) if minimum is not None]
+        return min(minima, default=None)
 
     def feed(self, delay_us: int, at_us: int) -> None:
         if self._window_start_us is None or at_us - self._window_start_us >= WINDOW_US:

@@ -109,8 +109,8 @@ class Stream:
             self._apply_transition(decisions, picture)
             return
         match decisions[0]:
-            case Append() as taken:
-                self._append(taken)
+            case Append() as appended:
+                self._append(appended)
             case Duplicate():
                 pass
             case _:
@@ -120,7 +120,7 @@ class Stream:
         """Ends an epoch, starts one, or both. The new one is created before the old one's end is reported as interrupted."""
         next_epoch: Epoch | None = None
         problem: BitstreamError | None = None
-        if any(isinstance(step, Start) for step in decisions):
+        if any(isinstance(decision, Start) for decision in decisions):
             self._acquire_epoch(decisions, picture.arrival_us)
         for decision in decisions:
             if isinstance(decision, Start):
@@ -202,8 +202,8 @@ class Stream:
         epoch = self._epoch
         if epoch is None:
             return
-        watch = self._context.stall_detector
-        is_silence = end.cause == "source_silent" and watch.has_stalled_since(epoch.last_arrival_us)
+        stall_detector = self._context.stall_detector
+        is_silence = end.cause == "source_silent" and stall_detector.has_stalled_since(epoch.last_arrival_us)
         if is_silence or (end.is_timestamp_jump and self._follows_stall(epoch)):
             end = End("service_down", STALL_DETAIL, end.interval_us)
         self._close_epoch(epoch, end, interrupted=interrupted)

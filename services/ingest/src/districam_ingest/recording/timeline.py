@@ -130,12 +130,12 @@ class Timeline:
             self._anchor()
         assert self._anchor_us is not None
         pending, self._pending, self.pending_bytes, self._pending_keyframes = self._pending, [], 0, 0
-        return [self._to_access_unit(placed, self._anchor_us) for placed in pending]
+        return [self._to_access_unit(timed, self._anchor_us) for timed in pending]
 
     def discard(self) -> list[Picture]:
         """Removes and returns the pictures held."""
         pending, self._pending, self.pending_bytes, self._pending_keyframes = self._pending, [], 0, 0
-        return [placed.picture for placed in pending]
+        return [timed.picture for timed in pending]
 
     def _anchor(self) -> None:
         """Anchors on the least delayed picture of those held."""
