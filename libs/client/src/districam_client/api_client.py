@@ -30,7 +30,7 @@ _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
 @dataclass(slots=True)
 class ApiClient:
-    """The api. `wait_s` is the total time to wait while it is not ready (503); `notify` is called before each wait."""
+    """The api. `wait_s`: total time to wait while it is not ready (503); `notify` is called before each wait."""
 
     client: httpx.Client
     wait_s: float

@@ -1,4 +1,4 @@
-"""Times as people write them → µs UTC: ISO, day/month/year, words in Vietnamese and English. Pure: now is an argument.
+"""Times as people write them → µs UTC: ISO, day/month/year, words in Vietnamese and English. Pure.
 
 Diacritics and case are optional. An unknown word is an error: the time might mean something else.
 """
@@ -43,7 +43,7 @@ def normalize_text(text: str) -> str:
 def parse_instant(text: str, field: str, *, now_us: int, zone: ZoneInfo) -> int:
     """The instant that `text` names for someone whose clock shows `now_us` in `zone`.
 
-    A day without a time is its midnight. A time without a day, a weekday, a day without a year: the most recent one.
+    A day without a time is its midnight. A time, a weekday or a day without a year is the most recent one.
 
     Raises:
         InvalidTime: a word is unknown, or there is no such time.
@@ -55,7 +55,7 @@ def parse_instant(text: str, field: str, *, now_us: int, zone: ZoneInfo) -> int:
 
 
 def parse_window(from_text: str, to_text: str, *, now_us: int, zone: ZoneInfo) -> tuple[int, int]:
-    """The window between two times. `--to` may be a duration such as `+10m`; a time alone is the first after `--from`.
+    """The window of two times. `--to` may be a duration (`+10m`); a time alone is the first after `--from`.
 
     Raises:
         InvalidTime: either is invalid, or the window is empty.

@@ -11,7 +11,7 @@ EXTENSION = "districam.abort"
 
 
 def abort(scope: Scope) -> None:
-    """Resets the request's connection if the server supports it; an orderly close could look like the body's end."""
+    """Resets the request's connection if the server can; an orderly close could look like the body's end."""
     found: Callable[[], None] | None = scope.get("extensions", {}).get(EXTENSION)
     if found is not None:
         found()

@@ -42,7 +42,7 @@ class Certificate:
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:
-    """Inode, size and mtime; zeros if the file is missing. Follows links: Kubernetes replaces a secret by a link."""
+    """Inode, size and mtime; zeros if the file is missing. Follows links: Kubernetes swaps a link."""
     try:
         found = file.stat()
     except OSError:

@@ -184,7 +184,7 @@ class _ClipBuilder:
             yield fragment_range
 
     async def content(self, init: bytes, start_us: int, ranges: AsyncGenerator[FragmentRange]) -> AsyncGenerator[bytes]:
-        """The clip's bytes: the init, then the fragments that each block completes; the next block is read ahead."""
+        """The clip's bytes: the init, then the fragments that each block completes, with read-ahead."""
         yield init
         muxer, pending = ClipMuxer(tracks(init), start_us), None
         async with (

@@ -113,7 +113,7 @@ class Connections:
             connection.deadline.on_response_complete(self._clock.monotonic_us())
 
     def mark_upgraded(self, connection: Connection) -> bool:
-        """Moves the connection to the upgraded ones, which have no deadlines here. False if their limit is reached."""
+        """Counts the connection as upgraded, without deadlines here. False if the limit of these is reached."""
         if self._upgraded_limiter.acquire(None):
             self.record_closed("all", connection.address)
             return False

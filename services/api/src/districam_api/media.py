@@ -114,7 +114,7 @@ class MediaStreamingResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with aclosing(self._content):
-                if is_head():  # the length of what would be streamed is not known
+                if is_head():  # without Content-Length: the length of the stream is not known
                     start = {"type": "http.response.start", "status": self.status_code}
                     await send({**start, "headers": self.raw_headers})
                     await send({"type": "http.response.body", "body": b""})

@@ -144,7 +144,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> list[str]:
-    """Methods of all routes of this path (RFC 9110 section 15.5.6); the router names those of the first match only."""
+    """Methods of all routes of this path (RFC 9110 section 15.5.6); the router has the first match's only."""
     scopes = {method: {**request.scope, "method": method} for method in METHODS}
     routes = request.app.router.routes
     found = [m for m, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]

@@ -161,7 +161,7 @@ class FieldProblem(ResponseBody):
 
 
 class Problem(BaseModel):
-    """RFC 9457. Some have extension members: `progress` of an index rebuild, `states` of a window without footage."""
+    """RFC 9457. Extension members: `progress` of an index rebuild, `states` of a window without footage."""
 
     type: str
     title: str
@@ -181,7 +181,7 @@ class Location(ResponseBody):
 
 
 class StreamStatus(ResponseBody):
-    """A stream's health. `cause` and `detail` are set if it is lost; `since`: when the current event took effect."""
+    """A stream's health. `cause` and `detail`: if it is lost. `since`: when the current event took effect."""
 
     state: StreamState
     cause: Cause | None

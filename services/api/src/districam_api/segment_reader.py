@@ -20,7 +20,7 @@ BLOCK_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class SegmentReader:
-    """The objects of one camera. Methods raise ObjectNotFound (deleted meanwhile) and Retriable (store unavailable)."""
+    """One camera's objects. Methods raise ObjectNotFound (deleted meanwhile), Retriable (store unavailable)."""
 
     blobs: Blobs
     camera_id: str
@@ -30,7 +30,7 @@ class SegmentReader:
         return init_of(await self.blobs.get(self._key(entry), length=entry.init_bytes))
 
     async def read_blocks(self, entry: IndexEntry) -> AsyncGenerator[bytes]:
-        """The segment's media in blocks of BLOCK_BYTES, one request each: none stays open while a client is slow."""
+        """The segment's media in blocks, one request each, so that none stays open while a client is slow."""
         for start in range(entry.init_bytes, entry.bytes, BLOCK_BYTES):
             yield await self._block(entry, start, min(BLOCK_BYTES, entry.bytes - start))
 

@@ -146,7 +146,7 @@ class ServedApiSettings(ApiSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _keys_behind_proxies(cls, networks: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        """Without keys every loopback caller is an operator; so would be every client of a proxy on this machine."""
+        """Without keys every loopback caller is an operator; so would be each client of a local proxy."""
         if networks and info.data.get("keys_file", ...) is None:
             raise ValueError("API keys are required behind a proxy: set DISTRICAM_API__KEYS_FILE")
         return networks

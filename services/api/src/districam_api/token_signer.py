@@ -37,7 +37,7 @@ def read_token_key(file: Path) -> bytes:
 
 
 class TokenSigner:
-    """Signs and verifies tokens. Without a file the key is random, and a restart invalidates all URLs and logins."""
+    """Signs and verifies tokens. Without a file the key is random: a restart invalidates URLs and logins."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file

@@ -13,7 +13,7 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def client_network(text: str) -> str:
-    """What an address is counted under: IPv4 itself, IPv6 its /64, all of which one client has. Empty if invalid."""
+    """What an address counts under: IPv4 itself, IPv6 its /64, which one client has. Empty if invalid."""
     found = parse_address(text)
     if found is None:
         return ""

@@ -41,7 +41,7 @@ class AudioRetimer:
         self._end = 0
 
     def feed(self, samples: Sequence[AudioSample], offset: int, video_end: int) -> list[AudioSample]:
-        """The retimed samples of a fragment whose pictures are moved by `offset` and end at `video_end` (video ticks).
+        """Retimes samples of a fragment whose pictures move by `offset` and end at `video_end` (video ticks).
 
         Samples that start before the clip, before the end of earlier audio, or after the pictures are dropped.
         """

@@ -195,7 +195,7 @@ class ClipMuxer:
 
 
 def set_duration(init: bytes, length_us: int) -> bytes:
-    """The init with the clip's duration in `mvhd` (ISO 14496-12 8.2.2): players show it without reading to the end."""
+    """The init with the clip's duration in `mvhd` (ISO 14496-12 8.2.2), which players show at once."""
     mvhd = mp4.find_box(init, "moov", "mvhd")
     # timescale and duration of MovieHeaderBox, after creation_time and modification_time; 64 bits in version 1
     at, form = (mvhd.body + 20, ">IQ") if init[mvhd.body] else (mvhd.body + 12, ">II")

@@ -71,5 +71,5 @@ def is_late(camera: Camera, newest: NewestSegment, now_us: int) -> bool:
 
 
 def _explains(event: Lost | Refused, reported_us: int, now_us: int) -> bool:
-    """Whether the event still applies: past its announced retry the ingest that sent it is gone (the ledger's rule)."""
+    """Whether the event still applies: past its announced retry its ingest is gone (the ledger's rule)."""
     return (now_us - reported_us - RETRY_MARGIN_US) / 1e6 < event.next_retry_s

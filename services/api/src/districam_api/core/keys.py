@@ -41,7 +41,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The caller and how it was authenticated. `login`, `expires_us`: of a cookie login; `open`: keys are disabled."""
+    """A caller and its authentication. `login`, `expires_us`: of a cookie login; `open`: keys are disabled."""
 
     auth_method: Literal["bearer", "cookie", "open", "anonymous"]
     role: Role

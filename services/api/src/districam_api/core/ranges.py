@@ -28,7 +28,7 @@ class ByteRange:
 
 
 def parse_range(header: str | None, size: int) -> ByteRange | None:
-    """The range to send; None for the whole object: no header, or one that we do not support (RFC 9110 section 14.2).
+    """The range to send; None (the whole object) without a header that we support (RFC 9110 section 14.2).
 
     Raises:
         RangeNotSatisfiable: it starts beyond the end, or asks for the last 0 bytes.

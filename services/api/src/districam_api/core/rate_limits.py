@@ -57,7 +57,7 @@ class LoginLimiter:
         self._tat_by_key: dict[str, int] = {}
 
     def record_login(self, key_id: str, now_us: int) -> int:
-        """Counts a login with a valid key. Returns how long to wait, in µs, if there have been too many; else 0."""
+        """Counts a login with a valid key. Returns how long to wait, in µs, if there are too many; else 0."""
         self._tat_by_key[key_id], wait_us = _apply_gcra(self._tat_by_key.get(key_id, 0), now_us, self._per_key)
         return wait_us
 

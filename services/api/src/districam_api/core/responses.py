@@ -1,4 +1,4 @@
-"""Response bodies as plain JSON values: every instant in UTC and in local time. `schemas` describes the same shapes."""
+"""Response bodies as plain JSON values, with instants in UTC and local time; `schemas` describes them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict

@@ -57,7 +57,7 @@ def sign(secret: bytes, purpose: Purpose, subject: str, bearer: str, expires_us:
 
 
 def verify(secret: bytes, purpose: Purpose, subject: str, token: str, now_us: int) -> CheckedToken:
-    """Whether `token` grants access to `subject` now. Compared in constant time as text: any change is a forgery."""
+    """Verifies `token` for `subject`. Compares the text in constant time: any change is a forgery."""
     head = _HEAD.match(token)
     expires_us, bearer = (int(head["expiry"]), head["bearer"]) if head else (0, "-")
     expected = sign(secret, purpose, subject, bearer, expires_us)
