@@ -138,9 +138,7 @@ class Indexer:
 
     def _follow(self, partition: TopicPartition) -> None:
         at, log = self.applied_offsets.get(partition, 0), self._broker.log(*partition)
-        if (
-            not log and partition[0] == names.RETENTION
-        ):  # in most worlds: they throw the dice as they did before it was there
+        if not log and partition[0] == names.RETENTION:  # most worlds: draw no random numbers for an unused topic
             return
         end = len(log) if self._rng.random() < 0.7 else self._rng.randint(at, len(log))
         overlap = self._rng.randint(0, 3) if self._rng.random() < 0.1 else 0

@@ -248,7 +248,7 @@ class Recorder:
             self.skips_next_announcement = False
             self._effect_log.lost_by_bug |= keys
             return
-        for _ in range(2 if self._rng.random() < 0.05 else 1):  # the acknowledgement was lost: sent again
+        for _ in range(2 if self._rng.random() < 0.05 else 1):  # the ack was lost: sent again
             self._broker.append(names.SEGMENTS, names.partition_of(stored.camera_id, PARTITIONS), stored)
 
     # ---- commits

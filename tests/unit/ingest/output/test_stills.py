@@ -105,7 +105,7 @@ class StuckPool:
 
     async def request(self, *_: object, **__: object) -> tuple[dict[str, Any], bytes]:
         await self.released.wait()
-        raise DecoderExitedError("of what it was asked")
+        raise DecoderExitedError("the decoder crashed")
 
 
 async def test_a_stuck_decoder_blocks_nothing_and_skipped_stills_are_counted():
