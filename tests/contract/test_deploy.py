@@ -80,7 +80,7 @@ def test_compose_publishes_only_on_loopback_and_only_two() -> None:
 
 
 ROOTS_OWN = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
-"""What an image that starts as root needs to hand its volume to its own user; Docker would give it nine others beside."""
+"""Capabilities that an image needs to start as root and give its volume to its own user; Docker's default has nine more."""
 
 
 def test_compose_restricts_our_containers_and_has_none_privileged() -> None:

@@ -70,7 +70,7 @@ async def test_many_late_cameras_are_read_in_a_few_round_trips(redis: Redis, mon
     found = await FootageReader(IndexReader(redis), SystemClock(), 75 * S).healths()
     assert [one.camera.camera_id for one in found] == [f"cam-{n:05}" for n in range(CAMERAS)]
     assert {one.state for one in found} == {"recording"}, "a segment of 40 s is followed by another one for 55 s"
-    assert trips < 12, "each late camera is asked about by itself"
+    assert trips < 12, "each late camera takes its own round trip"
 
 
 async def test_the_newest_segments_duration_is_found_across_two_hours(redis: Redis):

@@ -38,7 +38,7 @@ POOL = [
     for epoch in (0, 1)
     for n in range(6)
 ]
-"""Of two cameras, two epochs over each other: three hours of each."""
+"""Segments of two cameras, each with two overlapping epochs of three hours."""
 HOURS = [(camera, NOON_US + n * names.HOUR_US) for camera in ("cam-1", "cam-2") for n in range(3)]
 
 
@@ -153,7 +153,7 @@ async def test_valid_usage_counts_equal_a_scan_of_the_index(site: Site, acts: li
     assert await site.counted() == await site.scanned()
     await site.add([0, 1, 2])
     await site.drop([0, 1, 2])
-    assert await site.usage.count_state(BUILD) == "complete", "counts that are kept are counted again"
+    assert await site.usage.count_state(BUILD) == "complete", "adding and dropping must keep the counts valid"
     assert await site.counted() == await site.scanned()
 
 
@@ -187,7 +187,7 @@ async def test_writes_of_an_earlier_version_invalidate_the_counts(site: Site):
     await site.add_uncounted([2, 3])
     assert await site.usage.count_state(BUILD) == "incomplete"
     await site.add([4, 5])
-    assert await site.usage.count_state(BUILD) == "incomplete", "what was not counted is covered up by what came after"
+    assert await site.usage.count_state(BUILD) == "incomplete", "later writes hide the uncounted ones"
 
 
 async def test_two_concurrent_counters_do_not_undo_each_other(site: Site):

@@ -13,7 +13,7 @@ from support.histories import History, histories
 from support.reference_ledger import state_at
 
 MOMENTS_US = [-1, 0, 30_000_000]
-"""Around each edge, and where a retry's margin runs out."""
+"""Instants around each edge, and at the end of a retry's margin."""
 
 
 def states_of(history: History) -> list[State]:

@@ -18,7 +18,7 @@ LOCKED = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled
 LIST = "<ListBucketResult><Name>odd</Name>{}</ListBucketResult>"
 VERSIONS = "<ListVersionsResult><Name>odd</Name>{}</ListVersionsResult>"
 LARGE = b"x" * (6 << 20)
-"""More than minio-py sends in one request, unless it is response to."""
+"""More than minio-py sends in one request by default."""
 ETAG = {"ETag": '"5d41402abc4b2a76b9719d911017c592"'}
 
 

@@ -115,7 +115,7 @@ async def test_records_after_a_lost_record_are_not_returned(*, got: bool):
     broker.restarts(keep=6, new=8)
     for _ in range(2):
         assert await continuity.truncated_partitions([P, Q], {P: broker.log[10:]} if got else {}) == {P}
-    assert broker.looks == ([9, 13] if got else [9]), "looked up again and again"
+    assert broker.looks == ([9, 13] if got else [9]), "looked up repeatedly"
     assert not continuity.is_verified(P)
     continuity.report_seek(P, mark_of(broker.log[5]))
     assert await continuity.truncated_partitions([P], {P: broker.log[6:]}) == set()
@@ -145,7 +145,7 @@ async def test_records_that_cannot_be_verified_are_not_returned():
         await continuity.truncated_partitions([P], {P: broker.log[10:]})
     broker.lines[1].is_up = False
     assert await continuity.truncated_partitions([P], {}) == set(), (
-        "without a connection and without records there is nothing to tell"
+        "without a connection and without records there is nothing to verify"
     )
     assert not continuity.is_verified(P)
 

@@ -27,7 +27,7 @@ def test_results_that_fit_are_computed_once():
 def test_a_loop_larger_than_the_cache_still_has_hits():
     first, later = _asked(1000, 1100, 8)
     assert first == 1100
-    assert later < 400, "one camera more than fits, and each look costs as much as the first"
+    assert later < 400, "with one camera more than the cache holds, every call is a miss"
     assert _asked(1000, 1500, 8)[1] < 1100
 
 

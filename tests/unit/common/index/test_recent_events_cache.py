@@ -77,4 +77,6 @@ def test_events_are_decoded_only_when_changed():
         assert recent.get("b", [b"2"], NOON_US) == [LoggedEvent(refused(2))]
     assert calls == [[b"1"], [b"2"]]
     assert recent.get("a", [b"1", b"3"], NOON_US) == [LoggedEvent(refused(1)), LoggedEvent(refused(3))]
-    assert recent.get("a", [b"1"], NOON_US) == [LoggedEvent(refused(1))], "what is gone again is not shown"
+    assert recent.get("a", [b"1"], NOON_US) == [LoggedEvent(refused(1))], (
+        "an event that was removed must not be returned"
+    )
