@@ -1,1 +1,1 @@
-"""Values, contract and doors that districam's services share."""
+"""Shared by districam's services: the contract, the ledger, and the clients of Kafka, S3 and Redis."""

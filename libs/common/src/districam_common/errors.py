@@ -2,7 +2,7 @@
 
 
 class DistricamError(Exception):
-    """Base of all errors that this system raises on purpose."""
+    """Base of all errors that districam raises itself."""
 
 
 class Retriable(DistricamError):

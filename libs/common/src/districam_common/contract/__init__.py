@@ -1,1 +1,1 @@
-"""What is on the bus, in the bucket and in the index: names, values, records."""
+"""The contract of topics, bucket and index: names, values, encoding of records."""

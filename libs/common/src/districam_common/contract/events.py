@@ -37,7 +37,7 @@ Cause = Literal[
     "pipeline_loss",
     "unknown",
 ]
-"""Why a second is not stored (docs/design/contract.md, Causes)."""
+"""Why an instant is not stored (docs/design/contract.md, Causes)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

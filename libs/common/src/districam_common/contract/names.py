@@ -89,7 +89,7 @@ def _minute_path(minute: int) -> str:
 
 
 def datetime_to_us(instant: datetime) -> int:
-    """Microseconds since 1970 UTC of an aware datetime.
+    """Converts an aware datetime to microseconds since 1970 UTC.
 
     Raises:
         ValueError: the datetime has no zone.
@@ -100,7 +100,7 @@ def datetime_to_us(instant: datetime) -> int:
 
 
 def parse_rfc3339(text: str) -> int:
-    """Microseconds of an RFC 3339 instant with a zone.
+    """Microseconds since 1970 UTC of an RFC 3339 instant with a zone.
 
     Raises:
         ValueError: not RFC 3339, or no zone.
@@ -277,10 +277,12 @@ def usage_key(camera_id: str) -> str:
 
 
 def epochs_key(camera_id: str, at_us: int) -> str:
+    """Hash: epoch → JSON of its codecs, width and height, by the UTC day in which its segments start."""
     return f"{PREFIX}epoch:{camera_id}:{format_day(at_us)}"
 
 
 def day_key(camera_id: str, at_us: int) -> str:
+    """Bitmap: a bit per `SLOT_US` of the UTC day, set if a segment touches it."""
     return day_key_of(camera_id, format_day(at_us))
 
 
@@ -290,6 +292,7 @@ def day_key_of(camera_id: str, day: str) -> str:
 
 
 def events_key(camera_id: str) -> str:
+    """Sorted set of the camera's events; scores are `at_us`."""
     return f"{PREFIX}events:{camera_id}"
 
 
@@ -299,7 +302,7 @@ def expired_key(camera_id: str) -> str:
 
 
 def format_interval(from_us: int, to_us: int) -> str:
-    """A member of `dc1:expired:*`; its score is the end."""
+    """A member of the sorted sets `dc1:expired:*`; its score is `to_us`."""
     return f"{from_us}-{to_us}"
 
 
@@ -309,16 +312,17 @@ def parse_interval(member: bytes) -> tuple[int, int]:
 
 
 def truncations_key(partition: int) -> str:
-    """`districam.partition.fell.v1` events of a partition of `fragments`."""
+    """Sorted set of the `districam.partition.fell.v1` events of a partition of `fragments`."""
     return f"{PREFIX}fell:{partition}"
 
 
 def still_key(camera_id: str) -> str:
+    """Hash of the newest still: `jpeg`, `at_us`, `width`, `height`; expires after a minute."""
     return f"{PREFIX}still:{camera_id}"
 
 
 def camera_key(camera_id: str) -> str:
-    """Every revision of the camera's record."""
+    """Sorted set of all revisions of the camera's record."""
     return f"{PREFIX}cameras:{camera_id}"
 
 

@@ -133,7 +133,7 @@ def fragment_message(fragment: Fragment, *, site: str) -> Message:
 
 
 def still_message(still: Still, *, site: str) -> Message:
-    """The record of a keyframe's JPEG."""
+    """The record of a still; its `ce_id` is `{epoch}/{seq}`."""
     envelope = Envelope(site=site, service="ingest", id=f"{still.epoch}/{still.seq}")
     headers = _headers(envelope, KEYFRAME_TYPE, still.camera_id, still.at_us, "image/jpeg")
     for name, value in (
@@ -219,7 +219,7 @@ def decode_still(key: bytes | None, headers: ReceivedHeaders, value: bytes | Non
 
 
 def camera_message(camera: Camera, *, site: str) -> Message:
-    """The record of a camera's revision."""
+    """The record of a camera's revision; its `ce_id` is `{camera_id}/{revision}`."""
     envelope = Envelope(site=site, service="cameras", id=f"{camera.camera_id}/{camera.revision}")
     return _json_message(envelope, camera.type, camera.camera_id, camera.updated_us, camera)
 

@@ -103,7 +103,7 @@ class ReadWithMeta(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatestStill:
-    """The newest keyframe of a camera, at most a minute old."""
+    """The newest still of a camera, at most a minute old; `at_us` in µs UTC, width and height in pixels."""
 
     jpeg: bytes
     at_us: int
@@ -170,7 +170,7 @@ class IndexReader:
         )
 
     async def events(self, camera_id: str) -> list[LoggedEvent]:
-        """All stream events of the camera, in the order of `at_us`."""
+        """All events of the camera with their append times, in the order of `at_us`."""
         (members,) = await self._read_sorted_sets([names.events_key(camera_id)])
         return await _decode_events(members)
 

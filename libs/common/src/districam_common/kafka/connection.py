@@ -83,7 +83,7 @@ def translate_errors(what: str) -> Generator[None]:
 
 
 def client_arguments(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
-    """The keyword arguments that every aiokafka client takes."""
+    """Keyword arguments common to all aiokafka clients: servers, timeouts, TLS and SASL."""
     has_tls = settings.security_protocol in {"SSL", "SASL_SSL"}
     common: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,

@@ -166,7 +166,7 @@ async def open_consumer(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> 
 
 
 async def require_topics(consumer: AIOKafkaConsumer, topics: Iterable[str], timeout_s: float) -> None:
-    """Raises Retriable unless all of them exist."""
+    """Raises Retriable unless all topics exist on the broker."""
     with translate_errors("looking up topics"):
         async with asyncio.timeout(timeout_s):
             known = await consumer.topics()

@@ -19,7 +19,7 @@ from districam_common.runtime.settings import TopicsSettings
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _TOPIC_CONFIG = 1
-"""`config_source` of a value that was set on the topic itself (Kafka protocol, DescribeConfigs)."""
+"""`config_source` DYNAMIC_TOPIC_CONFIG, a value set on the topic itself (Kafka protocol, DescribeConfigs)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def _first(inside: Iterable[Box], kind: str) -> Box:
 
 
 def init_of(data: bytes) -> bytes:
-    """`ftyp` and `moov` at the front of a fragment or segment."""
+    """The init, `ftyp` and `moov`, at the front of a fragment or segment."""
     front = boxes(data)
     kinds = [(box.kind, box.end) for box, _ in zip(front, range(2), strict=False)]
     if [kind for kind, _ in kinds] != ["ftyp", "moov"]:
@@ -96,7 +96,7 @@ class Track:
 
 
 def tracks(init: bytes) -> list[Track]:
-    """All tracks, in the order of the init."""
+    """All tracks of `moov`, in order."""
     moov = find_box(init, "moov")
     defaults = dict(_trex_defaults(init, find_box(init, "mvex", within=moov)))
     traks = [box for box in boxes(init, moov.body, moov.end) if box.kind == "trak"]

@@ -1,4 +1,4 @@
-"""Runs a service: settings, logs, signals, health, one broad `except`, exit codes."""
+"""Runs a service: loads settings, sets up logs, signals and health, and maps errors to exit codes."""
 
 import asyncio
 import contextlib

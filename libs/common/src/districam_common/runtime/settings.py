@@ -258,7 +258,7 @@ def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
 
 
 def variable_names(kind: type[BaseModel]) -> list[str]:
-    """Every variable that `load` reads for these settings."""
+    """Names of all variables that `load` reads for these settings."""
     return [variable_name(*path) for path in _field_paths(kind)]
 
 

@@ -1,1 +1,1 @@
-"""The object store: objects, versions, legal holds."""
+"""The object store (S3): objects, versions, object lock, legal holds."""
