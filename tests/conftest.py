@@ -1,4 +1,4 @@
-"""Hypothesis profiles: `ci` (the default) is quick and repeats itself exactly, `deep` searches. HYPOTHESIS_PROFILE chooses."""
+"""Hypothesis profiles: `ci` (default) is fast and deterministic, `deep` searches; HYPOTHESIS_PROFILE selects one."""
 
 import os
 
@@ -15,6 +15,6 @@ settings.load_profile(PROFILE)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """A deep search takes minutes a property; who starts it ends it."""
+    """A deep search takes minutes per property, so it has no timeout."""
     if PROFILE == "deep":
         config.option.timeout = 0

@@ -1,8 +1,8 @@
-"""`python -m audit PIP_AUDIT`: the locked packages against what is known of their holes, as pip-audit finds it.
+"""`python -m audit PIP_AUDIT`: checks the locked packages for known vulnerabilities with pip-audit.
 
-`SERVICE` names whom it asks: `osv` (the default: osv.dev) or `pypi`. Exit code 0: of every package something could be asked, and
-none has a known hole; 1: some have; 2: some, or all, could not be asked about. Then nothing is known of those, which is not the same as
-that nothing is wrong with them.
+`SERVICE` names the database: `osv` (the default: osv.dev) or `pypi`. Exit code 0: every package was checked,
+without a known vulnerability; 1: some have one; 2: some or all could not be checked, so their state is
+unknown.
 """
 
 import json
@@ -18,38 +18,38 @@ from districam_devkit.services import SERVICES
 
 ROOT = Path(__file__).parents[2]
 LOCKED = (*SERVICES, "client", "compile", "bootstrap", "dev")
-ASKED_S = 600
+TIMEOUT_S = 600
 
 
 @dataclass
-class Known:
-    """`holes`: lines for people; `unasked`: packages of which nothing could be learnt; `asked`: how many the others are."""
+class AuditResult:
+    """`vulnerabilities`: as text; `unchecked`: names of packages; `checked`: number of the other packages."""
 
-    holes: list[str] = field(default_factory=list[str])
-    unasked: list[str] = field(default_factory=list[str])
-    asked: int = 0
+    vulnerabilities: list[str] = field(default_factory=list[str])
+    unchecked: list[str] = field(default_factory=list[str])
+    checked: int = 0
 
     @property
     def exit_code(self) -> int:
-        return 1 if self.holes else 2 if self.unasked or not self.asked else 0
+        return 1 if self.vulnerabilities else 2 if self.unchecked or not self.checked else 0
 
 
-def judged(answer: str) -> Known:
-    """What pip-audit's JSON says; without any, nothing is known."""
-    known = Known()
+def parse_result(answer: str) -> AuditResult:
+    """Parses pip-audit's JSON output; without any, every package is unchecked."""
+    result = AuditResult()
     try:
         packages: list[dict[str, Any]] = json.loads(answer)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        return known
+        return result
     for one in packages:
         if "skip_reason" in one:
-            known.unasked.append(str(one["name"]))
+            result.unchecked.append(str(one["name"]))
             continue
-        known.asked += 1
-        for hole in one["vulns"]:
-            fixed = ", ".join(hole["fix_versions"]) or "no version yet"
-            known.holes.append(f"{one['name']} {one['version']}: {hole['id']}, mended in {fixed}")
-    return known
+        result.checked += 1
+        for vulnerability in one["vulns"]:
+            fixed = ", ".join(vulnerability["fix_versions"]) or "no version yet"
+            result.vulnerabilities.append(f"{one['name']} {one['version']}: {vulnerability['id']}, fixed in {fixed}")
+    return result
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,18 +57,18 @@ def main(arguments: Sequence[str]) -> int:
     files = [part for name in LOCKED for part in ("-r", str(ROOT / f"requirements/{name}.txt"))]
     ran = subprocess.run(
         [arguments[0], "--disable-pip", "--no-deps", "--progress-spinner", "off", "-f", "json", "-s", service, *files],
-        capture_output=True, text=True, check=False, timeout=ASKED_S,
+        capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
     )  # fmt: skip
-    known = judged(ran.stdout)
-    for line in known.holes:
+    result = parse_result(ran.stdout)
+    for line in result.vulnerabilities:
         print(line)
-    if known.unasked:
-        print(f"not asked about: {', '.join(sorted(set(known.unasked)))}", file=sys.stderr)
-    if not known.asked:
+    if result.unchecked:
+        print(f"not checked: {', '.join(sorted(set(result.unchecked)))}", file=sys.stderr)
+    if not result.checked:
         last = (ran.stderr.strip().splitlines() or ["no answer"])[-1]
-        print(f"{service} could not be asked: nothing is known of any package. {last[:300]}", file=sys.stderr)
-    print(f"{known.asked} packages asked about, {len(known.holes)} known holes")
-    return known.exit_code
+        print(f"{service} did not answer: no package was checked. {last[:300]}", file=sys.stderr)
+    print(f"{result.checked} packages checked, {len(result.vulnerabilities)} known vulnerabilities")
+    return result.exit_code
 
 
 if __name__ == "__main__":

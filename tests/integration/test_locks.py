@@ -107,12 +107,12 @@ async def test_a_locked_hour_is_expired_only_after_its_lock_ends(locked: Archive
     """Two hours of old footage: the older expires; the lock of the younger, set by another client, ends soon."""
     until_us = (SystemClock().now_us() // S + 8) * S
     older_us, younger_us = locked.edge_us - 2 * HOUR_US, locked.edge_us - HOUR_US
-    async with in_process(locked, s3, kafka) as doors:
+    async with in_process(locked, s3, kafka) as dependencies:
         gone = await put_locked(locked, older_us, 0, None)
         kept = await put_locked(locked, younger_us, 5, until_us)
         operations = [one for made in (gone, kept) for one in plan_stored(made)]
-        await doors.writer.apply(to_batch(operations), build="b")
-        expiry = Expirer(doors, HoldStore(locked.bucket), RateLimiter(doors.runtime, 1000))
+        await dependencies.writer.apply(to_batch(operations), build="b")
+        expiry = Expirer(dependencies, HoldStore(locked.bucket), RateLimiter(dependencies.runtime, 1000))
 
         async def round_of() -> ExpiryResult:
             now_us = SystemClock().now_us()
@@ -139,12 +139,12 @@ async def test_a_locked_segment_stays_indexed_and_reported_and_blocks_nothing(
 ):
     """Retention does not check every lock in an hour: what the store refuses to delete stays indexed."""
     start_us, until_us = locked.edge_us - HOUR_US, SystemClock().now_us() + DAY_US
-    async with in_process(locked, s3, kafka) as doors:
+    async with in_process(locked, s3, kafka) as dependencies:
         kept = await put_locked(locked, start_us, 0, until_us)
         last = await put_locked(locked, start_us + 600 * S, 5, None)
         operations = [one for made in (kept, last) for one in plan_stored(made)]
-        await doors.writer.apply(to_batch(operations), build="b")
-        expiry = Expirer(doors, HoldStore(locked.bucket), RateLimiter(doors.runtime, 1000))
+        await dependencies.writer.apply(to_batch(operations), build="b")
+        expiry = Expirer(dependencies, HoldStore(locked.bucket), RateLimiter(dependencies.runtime, 1000))
         for deleted in (1, 0):
             now_us = SystemClock().now_us()
             outcome = await expiry.run(ExpiryRequest(locked.camera_id, locked.edge_us, "old", [], now_us), build="b")

@@ -241,13 +241,13 @@ async def test_a_hold_placed_between_announcement_and_deletion_keeps_its_footage
 ):
     """The api would find it announced and reject it; but reading the holds again before deleting keeps the footage."""
     starts = [archive.edge_us - HOUR_US, archive.edge_us - HOUR_US + 60 * S]
-    async with in_process(archive, s3, kafka) as doors:
+    async with in_process(archive, s3, kafka) as dependencies:
         stored = [
             await archive.district.store(segment(archive.camera_id, first_seq=5 * n, start_us=at_us, size=100))
             for n, at_us in enumerate(starts)
         ]
         operations = [one for made in stored for one in plan_stored(made)]
-        await doors.writer.apply(to_batch(operations), build="b")
+        await dependencies.writer.apply(to_batch(operations), build="b")
         store = Interrupted(archive.bucket)
         store.hold = Hold(
             id="0" * 16, camera_id=archive.camera_id, from_us=starts[1], to_us=starts[1] + S, reason="r",
@@ -256,7 +256,7 @@ async def test_a_hold_placed_between_announcement_and_deletion_keeps_its_footage
         wanted = ExpiryRequest(
             archive.camera_id, archive.edge_us, "old", [archive.edge_us - HOUR_US], archive.edge_us + DAY_US
         )
-        outcome = await Expirer(doors, store, RateLimiter(doors.runtime, 1000)).run(wanted, build="b")
+        outcome = await Expirer(dependencies, store, RateLimiter(dependencies.runtime, 1000)).run(wanted, build="b")
         assert await archive.keys() == {stored[1].key}
         assert (outcome.deleted, outcome.evicted) == (1, 1)
         assert await archive.indexed(starts[0], archive.edge_us) == [names.entry_of(stored[1])]
@@ -264,7 +264,7 @@ async def test_a_hold_placed_between_announcement_and_deletion_keeps_its_footage
 
 async def test_expiry_is_announced_before_anything_is_deleted(archive: Archive, s3: S3Settings, kafka: KafkaSettings):
     start_us = archive.edge_us - HOUR_US
-    async with in_process(archive, s3, kafka) as doors:
+    async with in_process(archive, s3, kafka) as dependencies:
         await archive.district.store(segment(archive.camera_id, start_us=start_us, size=100))
         published: list[list[tuple[int, int]]] = []
 
@@ -276,9 +276,9 @@ async def test_expiry_is_announced_before_anything_is_deleted(archive: Archive, 
                 return await super().delete_versions(versions)
 
         async with Watched.open(s3) as watched:
-            watching = replace(doors, bucket=watched)
+            watching = replace(dependencies, bucket=watched)
             wanted = ExpiryRequest(archive.camera_id, archive.edge_us, "old", [], archive.edge_us + DAY_US)
-            await Expirer(watching, HoldStore(watched), RateLimiter(doors.runtime, 1000)).run(wanted, build="b")
+            await Expirer(watching, HoldStore(watched), RateLimiter(dependencies.runtime, 1000)).run(wanted, build="b")
         assert published == [[(start_us, archive.edge_us)]]
 
 
@@ -306,12 +306,14 @@ async def test_completely_expired_days_are_not_listed_hour_by_hour(
         )
         return set(asked)
 
-    async with in_process(archive, s3, kafka) as doors, Watched.open(s3) as watched:
+    async with in_process(archive, s3, kafka) as dependencies, Watched.open(s3) as watched:
         for n, start_us in enumerate(starts):
             await archive.district.store(segment(archive.camera_id, first_seq=5 * n, start_us=start_us, size=100))
         camera = f"{archive.camera_id}/"
         days = {names.day_prefix(archive.camera_id, start_us) for start_us in starts}
-        expiry = Expirer(replace(doors, bucket=watched), HoldStore(watched), RateLimiter(doors.runtime, 1000))
+        expiry = Expirer(
+            replace(dependencies, bucket=watched), HoldStore(watched), RateLimiter(dependencies.runtime, 1000)
+        )
         assert {names.hour_prefix(archive.camera_id, start_us) for start_us in starts} < await round_of(expiry)
         assert await archive.keys() == set()
         assert await round_of(expiry) <= {camera, *days}

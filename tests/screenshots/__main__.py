@@ -29,15 +29,15 @@ FIRST_SEGMENT_S = 90
 SILENT = "cam-002"
 FAULT = f"silence:{SILENT}@70+20"
 FILMED_S = 150
-"""So long after all cameras have footage the pictures are taken. By then one has had a gap, and its cause is certain."""
+"""Time from the first footage of all cameras to the screenshots: by then one has had a gap with a final cause."""
 WIDE = {"width": 1280, "height": 800}
-SMALL = {"width": 1080, "height": 700}  # the picture is a photograph: it takes the most bytes
+SMALL = {"width": 1080, "height": 700}  # real footage makes the largest files
 PHONE = {"width": 390, "height": 844}
 LANGUAGES = {"vi": "vi-VN", "en": "en-GB"}
 
 
 async def main(folder: Path) -> None:
-    """Runs the demo, in which a camera falls silent, and takes every picture in both languages."""
+    """Runs the demo, in which a camera falls silent, and takes every screenshot in both languages."""
     screen = Screen()
     folder.mkdir(parents=True, exist_ok=True)
     async with start_demo(DemoOptions(HOME, None, None, None, None, "auto", (FAULT,)), screen) as scene:
@@ -67,13 +67,13 @@ async def _footage(scene: DemoEnvironment) -> None:
 
 
 async def _gap_us(scene: DemoEnvironment) -> int:
-    """When the silent camera's gap began."""
+    """Start of the silent camera's gap."""
     states = await scene.api.timeline(SILENT, scene.began_us, now_us())
     return next(state.from_us for state in states if state.cause == "source_silent")
 
 
 class Shots:
-    """Where pictures go, and in which language the page is."""
+    """Folder of the screenshots and language of the page."""
 
     def __init__(self, folder: Path, language: str, locale: str) -> None:
         self._folder = folder
@@ -88,7 +88,7 @@ class Shots:
 
 
 def _reduce(raw: Path, target: Path) -> None:
-    """To a palette, of as many colours as the limit of size allows.
+    """Reduces the PNG to a palette with as many colours as the size limit allows.
 
     Raises:
         ValueError: it stays too large.
@@ -142,7 +142,7 @@ async def _page(browser: Browser, url: str, locale: str, context: Mapping[str, o
 
 @asynccontextmanager
 async def _locked(scene: DemoEnvironment):
-    """The address of another api on the same servers, which asks for a key."""
+    """Yields the address of a second api on the same servers that requires a key."""
     s3, redis = scene.servers.s3, scene.servers.redis
     settings = S3Settings(endpoint=s3.url, access_key=s3.access_key, secret_key=SecretStr(s3.secret_key))
     keys = HOME.absolute() / "keys.json"

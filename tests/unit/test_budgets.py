@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from budgets.ledger import Budgets, spent_of, too_dear
+from budgets.ledger import Budgets, over_budget, spent_of
 from support.cpu_time_plugin import CpuMeter
 
 TESTS = Path(__file__).parents[1]
@@ -35,8 +35,8 @@ def test_a_report_without_cpu_times_is_an_error(tmp_path: Path):
 def test_a_module_over_its_own_or_the_common_budget_fails():
     budgets = Budgets(default_s=6, modules={"tests.dear": 40})
     spent = {"tests.dear": 39.0, "tests.other": 6.1, "tests.cheap": 1.0}
-    assert too_dear(spent, budgets) == {"tests.other": (6.1, 6)}
-    assert too_dear({"tests.dear": 40.5}, budgets) == {"tests.dear": (40.5, 40)}
+    assert over_budget(spent, budgets) == {"tests.other": (6.1, 6)}
+    assert over_budget({"tests.dear": 40.5}, budgets) == {"tests.dear": (40.5, 40)}
 
 
 def test_only_existing_modules_have_a_budget_above_the_common_one():

@@ -139,10 +139,10 @@ def test_no_library_is_patched_process_wide() -> None:
     assert [(str(path), line) for path in SOURCES for line in patches(path)] == []
 
 
-@pytest.mark.parametrize("door", PRIVATE_NAMES)
-def test_each_listed_module_checks_the_library_version_at_import(door: str) -> None:
-    calls = [ast.unparse(node) for node in ast.parse((ROOT / door).read_text()).body if isinstance(node, ast.Expr)]
-    assert f"require('{'minio' if 's3' in door else 'aiokafka'}')" in calls
+@pytest.mark.parametrize("module", PRIVATE_NAMES)
+def test_each_listed_module_checks_the_library_version_at_import(module: str) -> None:
+    calls = [ast.unparse(node) for node in ast.parse((ROOT / module).read_text()).body if isinstance(node, ast.Expr)]
+    assert f"require('{'minio' if 's3' in module else 'aiokafka'}')" in calls
 
 
 @pytest.mark.parametrize(

@@ -67,12 +67,12 @@ class World:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[World]:
-    home = tmp_path_factory.mktemp("api-doors")
+    home = tmp_path_factory.mktemp("api-slow-clients")
     s3 = S3Settings(
         endpoint=servers.s3.url,
         access_key=servers.s3.access_key,
         secret_key=SecretStr(servers.s3.secret_key),
-        bucket=f"test-doors-{NOW_US}",
+        bucket=f"test-slow-clients-{NOW_US}",
     )
     await create_stocked_bucket(s3, MADE)
     viewer = create_key(b"view", b"v" * 32, name="viewer", role="viewer", now_us=NOW_US)
