@@ -79,12 +79,7 @@ class Archive:
     async def indexer(self, **settings: str) -> AsyncGenerator["Indexer"]:
         """Runs an indexer; stops it at the end of the block, and kills it if it does not stop in time."""
         (port,) = ports.pick_free_ports(1)
-        environment = {
-            **os.environ,
-            **self.environment(),
-            "DISTRICAM_HEALTH__PORT": str(port),
-            **settings,
-        }
+        environment = {**os.environ, **self.environment(), "DISTRICAM_HEALTH__PORT": str(port), **settings}
         log = self.home / f"indexer-{port}.log"
         with log.open("wb") as out:
             child = subprocess.Popen(

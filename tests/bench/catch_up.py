@@ -128,11 +128,7 @@ async def _replayed(district: District, newest: NewestFootage) -> dict[str, obje
     live = (len(ids) * OBSERVATION_S) / SEGMENT_S
     return {
         "replayed_segments": round(sum(stored.values()) - live),
-        "others_end_to_queryable_ms": {
-            "steady": steady,
-            "restart": restarted,
-            "restart_and_replay": replayed,
-        },
+        "others_end_to_queryable_ms": {"steady": steady, "restart": restarted, "restart_and_replay": replayed},
     }
 
 

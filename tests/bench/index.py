@@ -158,11 +158,7 @@ def print_progress(line: str) -> None:
 
 
 async def main(
-    results: Path | None,
-    segments: int | None,
-    rounds: int = ROUNDS,
-    months: int = MONTH_ROUNDS,
-    cameras: int = CAMERAS,
+    results: Path | None, segments: int | None, rounds: int = ROUNDS, months: int = MONTH_ROUNDS, cameras: int = CAMERAS
 ) -> dict[str, Any]:
     shape = shape_of(segments, cameras)
     with tempfile.TemporaryDirectory(prefix="districam-bench-") as home:

@@ -42,11 +42,7 @@ async def run_plans(plans: list[Plan], folder: Path) -> list[tuple[int, RunResul
 def summary(found: list[tuple[int, RunResult]]) -> dict[str, object]:
     """Figures of the whole process, as it is its growth that is measured."""
     runs = [
-        {
-            "cameras": count,
-            "cpu_pct": round(run.cpu_pct * count, 2),
-            "pss_mb": round(run.pss_mb * count, 1),
-        }
+        {"cameras": count, "cpu_pct": round(run.cpu_pct * count, 2), "pss_mb": round(run.pss_mb * count, 1)}
         for count, run in found
     ]
     slopes = [

@@ -42,12 +42,7 @@ class LoopLagProbe:
             cpu_s = time.clock_gettime(self._clock) - self._cpu_s
             if cpu_s >= REPORT_THRESHOLD_S:
                 wall_ms = round((time.monotonic() - self._wall_s) * 1e3)
-                line = {
-                    "at": time.time(),
-                    "cpu_ms": round(cpu_s * 1e3),
-                    "wall_ms": wall_ms,
-                    "where": self._where,
-                }
+                line = {"at": time.time(), "cpu_ms": round(cpu_s * 1e3), "wall_ms": wall_ms, "where": self._where}
                 with self._out.open("a") as out:
                     out.write(json.dumps(line) + "\n")
 

@@ -57,10 +57,7 @@ async def run_contender(name: str, plan: Plan, kafka: KafkaSettings, folder: Pat
     ids = [f"bench-{name.replace('_', '-')}-{number:03d}" for number in range(plan.cameras)]
     is_ours = name not in {"ffmpeg", "read_cut"}
     since = await kafka_log.ends(kafka) if is_ours else {}
-    async with (
-        running_sender(plan.video) as sender,
-        _reading(name, sender, ids, kafka, folder / name) as pids,
-    ):
+    async with running_sender(plan.video) as sender, _reading(name, sender, ids, kafka, folder / name) as pids:
         figures, sent = await _measure_usage(plan, sender, pids)
         await asyncio.sleep(ACK_WAIT_S if is_ours else 0)
     if sent.late_ms_p99 > plan.max_late_ms:

@@ -119,18 +119,10 @@ async def servers(home: Path, month: Month) -> AsyncGenerator[Servers]:
         Redis.from_url(server.url, socket_timeout=600) as redis,
     ):
         s3 = S3Settings(
-            endpoint=store.url,
-            access_key=store.access_key,
-            secret_key=SecretStr(store.secret_key),
-            bucket="bench",
+            endpoint=store.url, access_key=store.access_key, secret_key=SecretStr(store.secret_key), bucket="bench"
         )
         made = Servers(
-            KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
-            s3,
-            server.url,
-            redis,
-            server.port,
-            home,
+            KafkaSettings(bootstrap_servers=broker.bootstrap_servers), s3, server.url, redis, server.port, home
         )
         await redis.config_set("appendonly", "no")
         await redis.config_set("save", "")
@@ -355,13 +347,7 @@ async def main(results: Path | None, sizes: Sequence[int], seconds: float = SECO
                 taken = (await made.redis.info("memory"))["used_memory"]
                 found = {"keys": month.keys, "valkey_gb": round(taken / 1e9, 1)}
                 figures[f"{cameras} cameras"] = found | await measure_services(made, month, seconds)
-    of = {
-        "days": DAYS,
-        "segments_an_hour": 1,
-        "events_a_camera": EVENTS,
-        "holds": HOLDS,
-        "due_hours": DUE_CAMERAS,
-    }
+    of = {"days": DAYS, "segments_an_hour": 1, "events_a_camera": EVENTS, "holds": HOLDS, "due_hours": DUE_CAMERAS}
     report.write_results(results, "scale", figures, of)
     return figures
 

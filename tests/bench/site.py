@@ -58,10 +58,7 @@ async def running(home: Path, cameras: Sequence[Camera], *, minutes: int) -> Asy
         Redis.from_url(server.url) as redis,
     ):
         s3 = S3Settings(
-            endpoint=store.url,
-            access_key=store.access_key,
-            secret_key=SecretStr(store.secret_key),
-            bucket="bench",
+            endpoint=store.url, access_key=store.access_key, secret_key=SecretStr(store.secret_key), bucket="bench"
         )
         made = await _stock_objects(s3, open_footage(first.camera_id, start_us, FOOTAGE), minutes)
         await populate_index(redis, known, {first.camera_id: made}, watermark_us=now_us)

@@ -75,18 +75,7 @@ def command(*parts: bytes) -> bytes:
 
 
 def _meta(shape: IndexShape) -> tuple[bytes, int]:
-    fields = [
-        b"site",
-        b"local",
-        b"schema",
-        b"1",
-        b"partitions",
-        b"60",
-        b"state",
-        b"ready",
-        b"build",
-        b"bench",
-    ]
+    fields = [b"site", b"local", b"schema", b"1", b"partitions", b"60", b"state", b"ready", b"build", b"bench"]
     logged = [part for p in range(60) for part in (b"%d" % p, b"%d" % (shape.end_us + 200 * S))]
     ids = [one.encode() for one in shape.camera_ids]
     latest = [part for one in ids for part in (b"%d" % shape.end_us, one)]
@@ -101,10 +90,7 @@ def _meta(shape: IndexShape) -> tuple[bytes, int]:
 
 def _camera(camera_id: str, shape: IndexShape) -> tuple[bytes, int]:
     record = Camera(
-        camera_id=camera_id,
-        name=camera_id,
-        url="rtsp://10.0.0.1/1",
-        updated_us=shape.first_us - names.HOUR_US,
+        camera_id=camera_id, name=camera_id, url="rtsp://10.0.0.1/1", updated_us=shape.first_us - names.HOUR_US
     )
     key = names.camera_key(camera_id).encode()
     return command(b"ZADD", key, b"%d" % record.updated_us, wire.encode_json(record)), 1

@@ -30,11 +30,7 @@ def _sealed(stack: Stack) -> dict[str, object]:
         assert not host["Privileged"], service
         assert host["SecurityOpt"] == ["no-new-privileges:true"], service
         assert _capabilities(stack, service) == 0, service
-        seen = [
-            str(found),
-            stack.docker("history", "--no-trunc", found["Image"]),
-            stack.compose("logs", service),
-        ]
+        seen = [str(found), stack.docker("history", "--no-trunc", found["Image"]), stack.compose("logs", service)]
         for secret in secrets:
             assert not any(secret in text for text in seen), service
     published = [line for line in stack.docker("ps", "--format", "{{.Ports}}").splitlines() if "->" in line]

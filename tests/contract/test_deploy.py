@@ -163,9 +163,7 @@ def test_every_metric_is_in_contract_md() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_every_alert_has_a_runbook_entry_and_firing_and_silent_tests(
-    alert: str,
-) -> None:
+def test_every_alert_has_a_runbook_entry_and_firing_and_silent_tests(alert: str) -> None:
     rule = next(one for one in _rules() if one["alert"] == alert)
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert rule["annotations"]["runbook"] == f"docs/runbook.md#{alert.lower()}"

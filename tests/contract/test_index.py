@@ -52,10 +52,7 @@ class Index:
 
 @pytest_asyncio.fixture
 async def empty(tmp_path: Path) -> AsyncGenerator[Index]:
-    async with (
-        valkey.running(tmp_path, log_dir=tmp_path) as server,
-        open_redis(RedisSettings(url=server.url)) as redis,
-    ):
+    async with valkey.running(tmp_path, log_dir=tmp_path) as server, open_redis(RedisSettings(url=server.url)) as redis:
         yield Index(redis, IndexWriter(redis, still_ttl_s=60), IndexReader(redis), IndexState(redis))
 
 
@@ -226,11 +223,7 @@ async def test_ledger_inputs_agree_with_the_single_reads(empty: Index):
     await empty.writer.advance_watermarks(lambda _applied, _logged: {partition: NOON_US}, build="first")
     window = NOON_US + 10 * S, NOON_US + 12 * S
     found = await empty.reader.ledger_inputs("cam-1", 60, *window)
-    assert (found.log_us, found.revisions, found.truncations) == (
-        NOON_US,
-        [Revision(CAMERA, NOON_US)],
-        [fell],
-    )
+    assert (found.log_us, found.revisions, found.truncations) == (NOON_US, [Revision(CAMERA, NOON_US)], [fell])
     assert found.events == await empty.reader.events("cam-1") == [LoggedEvent(lost(NOON_US), NOON_US + 2 * S)]
     assert segment_array.entries_from_array(found.segments) == [names.entry_of(stored[1])]
     assert found.meta == await empty.reader.meta()
@@ -344,12 +337,7 @@ async def test_states_at_an_instant_are_exact_to_the_microsecond(empty: Index):
     hour_us = NOON_US // HOUR_US * HOUR_US
     stored = segment(start_us=hour_us - S, duration_us=10 * S)  # stored under the hour before
     gone = FootageExpired(
-        camera_id="cam-1",
-        at_us=NOON_US,
-        instance="indexer-1",
-        from_us=hour_us,
-        to_us=hour_us + 2 * S,
-        reason="old",
+        camera_id="cam-1", at_us=NOON_US, instance="indexer-1", from_us=hour_us, to_us=hour_us + 2 * S, reason="old"
     )
     operations = [*plan_stored(stored), *plan_event(gone, NOON_US)]
     await empty.writer.apply(to_batch(operations), build="first")
@@ -426,11 +414,7 @@ async def test_coverage_is_recorded_time_over_expected_time(empty: Index):
     )
     enabled = replace(CAMERA, updated_us=NOON_US - 2 * hour_us)
     half = segment(start_us=NOON_US - hour_us, duration_us=hour_us // 2)
-    operations = [
-        *plan_camera(enabled, enabled.updated_us),
-        *plan_event(connected, NOON_US),
-        *plan_stored(half),
-    ]
+    operations = [*plan_camera(enabled, enabled.updated_us), *plan_event(connected, NOON_US), *plan_stored(half)]
     await empty.writer.apply(to_batch(operations), build="first")
     await empty.writer.advance_watermarks(
         lambda _applied, _logged: {names.partition_of("cam-1", 60): NOON_US}, build="first"

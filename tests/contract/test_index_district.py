@@ -82,21 +82,11 @@ async def test_the_newest_segments_duration_is_found_across_two_hours(redis: Red
     ]
     for n, (start_us, end_us) in enumerate(spans):
         entry = IndexEntry(
-            epoch=EPOCHS[n],
-            first_seq=0,
-            last_seq=1,
-            start_us=start_us,
-            end_us=end_us,
-            bytes=1,
-            init_bytes=1,
-            flags=1,
+            epoch=EPOCHS[n], first_seq=0, last_seq=1, start_us=start_us, end_us=end_us, bytes=1, init_bytes=1, flags=1
         )
         await redis.zadd(names.segments_key("a", start_us), {segment_array.encode_member(entry): start_us})
     reader = IndexReader(redis)
-    assert await reader.last_segment_durations_us({"a": hour_us + 20 * S, "b": hour_us}) == {
-        "a": 110 * S,
-        "b": 0,
-    }
+    assert await reader.last_segment_durations_us({"a": hour_us + 20 * S, "b": hour_us}) == {"a": 110 * S, "b": 0}
     assert await reader.last_segment_durations_us({"a": hour_us - 10 * S}) == {"a": 110 * S}
     assert await reader.last_segment_durations_us({}) == {}
 

@@ -127,10 +127,7 @@ class Site:
 
 @pytest_asyncio.fixture
 async def site(tmp_path: Path) -> AsyncGenerator[Site]:
-    async with (
-        valkey.running(tmp_path, log_dir=tmp_path) as server,
-        open_redis(RedisSettings(url=server.url)) as redis,
-    ):
+    async with valkey.running(tmp_path, log_dir=tmp_path) as server, open_redis(RedisSettings(url=server.url)) as redis:
         writer = IndexWriter(redis, still_ttl_s=60)
         runtime = Runtime("indexer", "one")
         yield Site(redis, writer, IndexState(redis), UsageCounter(redis, writer, runtime))

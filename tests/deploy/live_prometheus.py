@@ -17,12 +17,7 @@ import pytest
 import yaml
 from playwright.async_api import async_playwright
 
-from districam_devkit.pipeline import (
-    Pipeline,
-    apply_cameras,
-    prepare,
-    services_running,
-)
+from districam_devkit.pipeline import Pipeline, apply_cameras, prepare, services_running
 from districam_devkit.servers import all_running
 from districam_devkit.servers.ports import pick_free_ports
 from districam_devkit.servers.process import Child, ProcessSpec, running

@@ -22,10 +22,7 @@ def first_run(home: Path) -> None:
     entrypoint: list[str] = compose()["services"]["first-key"]["entrypoint"]
     script = entrypoint[2].replace(HOME, str(home)).replace("$$", "$")
     bin_ = Path(sys.executable).parent
-    environment = {
-        "PATH": f"{bin_}:{os.environ['PATH']}",
-        "DISTRICAM_API__KEYS_FILE": str(home / "keys.json"),
-    }
+    environment = {"PATH": f"{bin_}:{os.environ['PATH']}", "DISTRICAM_API__KEYS_FILE": str(home / "keys.json")}
     done = subprocess.run(
         [*entrypoint[:2], script], env=environment, capture_output=True, text=True, timeout=60, check=False
     )

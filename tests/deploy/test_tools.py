@@ -169,11 +169,7 @@ def test_manifests_reference_secrets_and_contain_none(overlay: list[Map]) -> Non
 
 @pytest.mark.parametrize(
     "argv",
-    [
-        ("check", "config", "prometheus.yml"),
-        ("check", "rules", "rules.yml"),
-        ("test", "rules", "rules_test.yml"),
-    ],
+    [("check", "config", "prometheus.yml"), ("check", "rules", "rules.yml"), ("test", "rules", "rules_test.yml")],
 )
 def test_promtool_accepts_rules_and_their_cases(argv: tuple[str, ...]) -> None:
     done = ran("promtool", *argv, cwd=DEPLOY / "prometheus")

@@ -92,10 +92,7 @@ async def sleeping_downloads(scene: Scene) -> None:
         "api", {f"DISTRICAM_API__{name}": value for name, value in api_settings.items()}
     )
     base = f"http://127.0.0.1:{port}"
-    window = {
-        "from": format_instant(now_us - FOOTAGE_S * 1_000_000),
-        "to": format_instant(now_us - 5_000_000),
-    }
+    window = {"from": format_instant(now_us - FOOTAGE_S * 1_000_000), "to": format_instant(now_us - 5_000_000)}
     try:
         async with _client_with_key(base, made[0][1]) as viewer, _client_with_key(base, made[1][1]) as other:
             await _whole_clip(other, window, 30)

@@ -63,11 +63,7 @@ async def bit_flipped_in_cameras(scene: Scene) -> None:
             raise AssertionError("the record is readable: it was not corrupted")
         cameras = str(scene.send_log.parent / "cameras.yaml")
         await run_command(
-            "districam_common.admin.cameras",
-            "apply",
-            "-f",
-            cameras,
-            environment=scene.servers.environment(),
+            "districam_common.admin.cameras", "apply", "-f", cameras, environment=scene.servers.environment()
         )
         await _until(lambda: _record(scene, since_us, scene.cameras), timeout_s=60)
     finally:

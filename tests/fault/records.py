@@ -47,11 +47,7 @@ async def other_bytes_under_an_old_key(scene: Scene) -> None:
         for one in (*old[:-1], Fragment(old[-1].info, old[-1].value[:-1] + b"\x00")):
             forged = wire.fragment_message(one, site="local")
             await producer.send_and_wait(
-                partition.topic,
-                forged.value,
-                key=forged.key,
-                headers=forged.headers,
-                partition=partition.number,
+                partition.topic, forged.value, key=forged.key, headers=forged.headers, partition=partition.number
             )
         await recorder.child.start()
         await _until_conflict(scene)
@@ -94,12 +90,7 @@ async def _is_footage(scene: Scene, now_us: int) -> None:
     if "#EXTINF" not in await scene.api.text(scene.api.playlist_url(VICTIM, from_us, to_us)):
         raise AssertionError("nothing is played")
     async with httpx.AsyncClient(base_url=scene.pipeline.api_url, timeout=20) as client:
-        window = {
-            "camera_id": VICTIM,
-            "from": format_instant(from_us),
-            "to": format_instant(to_us),
-            "reason": "forged",
-        }
+        window = {"camera_id": VICTIM, "from": format_instant(from_us), "to": format_instant(to_us), "reason": "forged"}
         placed = (await client.post("/v1/holds", json=window)).raise_for_status().json()
         (await client.delete(f"/v1/holds/{placed['id']}", params={"reason": "over"})).raise_for_status()
 

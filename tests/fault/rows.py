@@ -207,11 +207,7 @@ ROWS = (
     Row("rolling upgrade of the index schema, and back", index.schemas_side_by_side),
     Row("every camera gets another name and group", streams.regrouped),
     Row("what a stream depends on changes in every record", streams.restilled, {"stream_changed": BACK_S}),
-    Row(
-        "ingest's machine paused for 60 s, its monotonic clock with it",
-        partial(clocks.paused, for_s=60),
-        _SERVICE,
-    ),
+    Row("ingest's machine paused for 60 s, its monotonic clock with it", partial(clocks.paused, for_s=60), _SERVICE),
     Row(
         "ingest's wall clock 600 s on, while its monotonic clock stood still for 20 s",
         partial(clocks.paused, for_s=20, stepped_s=600),
@@ -223,11 +219,7 @@ ROWS = (
         {**_SERVICE, "camera_unreachable": 2 + BACK_S},
     ),
     Row("one of three brokers' clocks 1.5 s behind for 30 s", partial(clocks.broker_off, by_s=-1.5), brokers=3),
-    Row(
-        "one of three brokers' clocks ten minutes ahead for 30 s",
-        partial(clocks.broker_off, by_s=600),
-        brokers=3,
-    ),
+    Row("one of three brokers' clocks ten minutes ahead for 30 s", partial(clocks.broker_off, by_s=600), brokers=3),
     Row("broker's tail cut and grown again", torn.tail_cut, {"storage_down": BACK_S}),
     Row(
         "broker's tail cut and grown again, recorder killed with it",

@@ -11,13 +11,7 @@ from pathlib import Path
 import httpx
 
 from districam_devkit.api_client import ApiClient, open_api_client
-from districam_devkit.pipeline import (
-    FAST_SETTLE_SETTINGS,
-    Pipeline,
-    apply_cameras,
-    prepare,
-    services_running,
-)
+from districam_devkit.pipeline import FAST_SETTLE_SETTINGS, Pipeline, apply_cameras, prepare, services_running
 from districam_devkit.servers import Servers, ServerUnavailable, broker, kafka, seaweedfs, valkey
 from districam_devkit.servers.ports import pick_free_ports
 from districam_devkit.simcam.process import running_simulator
@@ -26,15 +20,7 @@ from fault.proxy import Proxy
 
 CAMERAS = 8
 FPS, GOP_S, SEGMENT_S = 10, 2, 4
-CLIP = {
-    "codec": "h264",
-    "width": 320,
-    "height": 180,
-    "fps": FPS,
-    "seconds": 20,
-    "gop_s": GOP_S,
-    "bitrate": 150_000,
-}
+CLIP = {"codec": "h264", "width": 320, "height": 180, "fps": FPS, "seconds": 20, "gop_s": GOP_S, "bitrate": 150_000}
 BYTES_S = CAMERAS * 150_000 / 8
 SETTINGS = {
     **FAST_SETTLE_SETTINGS,

@@ -101,11 +101,7 @@ async def _kill_at_random(scene: Scene, run: Run, dice: Random, began_s: float, 
 
 
 def _victims(scene: Scene, *, services_too: bool) -> Mapping[str, Child]:
-    servers = {
-        "kafka": scene.servers.kafka.child,
-        "s3": scene.servers.s3.child,
-        "redis": scene.servers.redis.child,
-    }
+    servers = {"kafka": scene.servers.kafka.child, "s3": scene.servers.s3.child, "redis": scene.servers.redis.child}
     services = {name: scene.pipeline[name].child for name in SERVICES}
     return {**servers, **services} if services_too else servers
 

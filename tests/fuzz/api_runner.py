@@ -13,12 +13,7 @@ import httpx
 from districam_devkit.servers import seaweedfs
 from fuzz.run_result import OnProgress, RunResult
 from support.api_process import ApiProcess
-from support.schemathesis_api import (
-    KEY_HEADER_CONFIG,
-    footage_config,
-    running_stocked_api,
-    schemathesis_command,
-)
+from support.schemathesis_api import KEY_HEADER_CONFIG, footage_config, running_stocked_api, schemathesis_command
 
 NAME = "api"
 MAX_RESPONSE_S, MAX_GROWTH_MIB = 10, 256
@@ -47,10 +42,7 @@ class ApiRunner:
             RunResult(),
             (("without a key", [""]), ("with a key", [KEY_HEADER_CONFIG]), ("for footage", footage_config())),
         )
-        async with (
-            seaweedfs.running(home / "s3", log_dir=home) as store,
-            running_stocked_api(home, store) as api,
-        ):
+        async with seaweedfs.running(home / "s3", log_dir=home) as store, running_stocked_api(home, store) as api:
             before, began_s = api.rss_bytes(), time.monotonic()
             for name, config in configurations:
                 await self._run_schemathesis(

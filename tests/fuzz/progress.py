@@ -20,12 +20,7 @@ def show_progress(name: str, seconds: float) -> Generator[OnProgress]:
     if not console.is_terminal:
         yield _plain_progress(name, seconds)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[news]}"),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[news]}"))
     with Progress(*columns, console=console, transient=True) as bar:
         task, began_s = bar.add_task(name, total=seconds, news=""), time.monotonic()
         yield lambda news: bar.update(task, completed=min(seconds, time.monotonic() - began_s), news=news)

@@ -34,10 +34,7 @@ def run(data: bytes) -> None:
     settings, packets = data[0], list(_packets(data[1:]))
     pictures = _one_by_one(settings, packets)
     if not settings & IS_UDP:
-        require(
-            _skimmed(settings, packets) == pictures,
-            "skimmed packets give other pictures than the same one by one",
-        )
+        require(_skimmed(settings, packets) == pictures, "skimmed packets give other pictures than the same one by one")
 
 
 def _stream(settings: int) -> VideoTrack:
@@ -111,14 +108,7 @@ def _skimmed(settings: int, packets: list[Packet]) -> list[tuple[object, ...]]:
 
 
 def _comparable(picture: Picture) -> tuple[object, ...]:
-    return (
-        picture.nals,
-        picture.pts,
-        picture.arrival_us,
-        picture.camera_us,
-        picture.lost_packets,
-        picture.is_damaged,
-    )
+    return (picture.nals, picture.pts, picture.arrival_us, picture.camera_us, picture.lost_packets, picture.is_damaged)
 
 
 def _packets(data: bytes) -> Iterator[Packet]:
@@ -163,10 +153,7 @@ def seeds() -> list[bytes]:
     )
     aac = _op(AUDIO_NEXT, b"\0\x10\0\x40" + bytes(8))
     parts = [
-        _op(
-            AUDIO_RAW,
-            struct.pack(">BBHI", 0x80, AUDIO_PAYLOAD_TYPE, n, 9) + SSRC + b"\0\x10\0\x80" + bytes(8),
-        )
+        _op(AUDIO_RAW, struct.pack(">BBHI", 0x80, AUDIO_PAYLOAD_TYPE, n, 9) + SSRC + b"\0\x10\0\x80" + bytes(8))
         for n in range(2)
     ]
     extended = _raw(1, 0, b"\xbe\xde\0\1\1\2\3\4\x65\x88\x80", first=0x90)

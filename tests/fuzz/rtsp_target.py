@@ -64,9 +64,7 @@ def _conversed(sent: bytes, flags: int, piece: int) -> tuple[list[tuple[object, 
     pictures += session.drain_video() + session.close()
     audio_units += len(session.drain_audio())
     _check_requests(
-        bytes(client.send_buffer),
-        knows_digest=client.needs_digest,
-        began_with_digest=bool(flags & KNOWS_DIGEST),
+        bytes(client.send_buffer), knows_digest=client.needs_digest, began_with_digest=bool(flags & KNOWS_DIGEST)
     )
     return (
         None
@@ -78,16 +76,10 @@ def _conversed(sent: bytes, flags: int, piece: int) -> tuple[list[tuple[object, 
 def _check_requests(sent: bytes, *, knows_digest: bool, began_with_digest: bool) -> None:
     """Our requests must contain no line injected by the camera and no password in clear text."""
     require(PASSWORD.encode() not in sent, "the password is sent in clear text")
-    require(
-        not began_with_digest or BASIC not in sent,
-        "the password is sent by Basic after a Digest challenge",
-    )
+    require(not began_with_digest or BASIC not in sent, "the password is sent by Basic after a Digest challenge")
     for line in sent.split(b"\r\n"):
         is_text = line[:1].isalpha()  # receiver reports are sent between the requests
-        require(
-            not is_text or (b"\n" not in line and b"\r" not in line),
-            f"a request line contains another: {line!r}",
-        )
+        require(not is_text or (b"\n" not in line and b"\r" not in line), f"a request line contains another: {line!r}")
 
 
 def _comparable(picture: Picture) -> tuple[object, ...]:
@@ -145,8 +137,7 @@ _DESCRIBE_WITH_AUDIO = _answer("200 OK", "Content-Type: application/sdp", body=m
 _HEVC = _answer("200 OK", body=make_sdp("H265"))
 _SERVER_REQUEST = b"OPTIONS rtsp://us RTSP/1.0\r\nCSeq: 9\r\n\r\n"
 _BYE = _packet(
-    1,
-    bytes.fromhex("80c80006000000050102030405060708000000000000000100000001") + bytes.fromhex("81cb000100000005"),
+    1, bytes.fromhex("80c80006000000050102030405060708000000000000000100000001") + bytes.fromhex("81cb000100000005")
 )
 _ANNEXB = b"\x67\x42\0\x1e\0\0\0\1\x68\xce\0\0\1\x65\x88"
 

@@ -56,10 +56,7 @@ CAMERAS = [
     Camera(camera_id="cam-3", name="Kho", url="rtsp://10.0.0.3/1", enabled=False, updated_us=START_US),
     Camera(camera_id="cam-4", name="Cũ", url="rtsp://10.0.0.4/1", deleted=True, updated_us=START_US),
 ]
-MADE = [
-    *segments("cam-1", FIRST, START_US, count=10),
-    *segments("cam-1", SECOND, START_US + 50 * S, count=5),
-]
+MADE = [*segments("cam-1", FIRST, START_US, count=10), *segments("cam-1", SECOND, START_US + 50 * S, count=5)]
 
 
 def connected(epoch: str, at_us: int) -> Connected:
@@ -133,14 +130,7 @@ async def fill_index(redis: Redis):
     await set_index_meta(redis, READY)
 
 
-READY = {
-    "site": "local",
-    "schema": "1",
-    "partitions": "60",
-    "state": "ready",
-    "build": "b1",
-    "progress": "{}",
-}
+READY = {"site": "local", "schema": "1", "partitions": "60", "state": "ready", "build": "b1", "progress": "{}"}
 
 REBUILDING = {**READY, "state": "rebuilding", "progress": '{"objects": 12}'}
 
@@ -596,12 +586,7 @@ async def test_an_invalid_search_names_the_field(
 
 async def test_a_foreign_host_header_is_rejected(http: httpx.AsyncClient):
     """Without keys, a web page could resolve its own name to this machine (DNS rebinding) and read responses."""
-    for host, status in {
-        "localhost:1": 200,
-        "[::1]": 200,
-        "evil.example": 403,
-        "127.0.0.1.evil.example": 403,
-    }.items():
+    for host, status in {"localhost:1": 200, "[::1]": 200, "evil.example": 403, "127.0.0.1.evil.example": 403}.items():
         assert (await http.get("/v1/streams", headers={"Host": host})).status_code == status
     body = (await http.get("/v1/session")).json()
     schemas.Session.model_validate(body)

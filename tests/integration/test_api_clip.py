@@ -114,15 +114,7 @@ def plays_in_silence(file: Path) -> float:
     words = ["ffmpeg", "-nostdin", "-v", "warning", "-xerror", "-i", str(file), "-f", "null", "-"]
     decoded = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert (decoded.returncode, decoded.stdout + decoded.stderr) == (0, "")
-    words = [
-        "ffprobe",
-        "-v",
-        "warning",
-        "-of",
-        "json",
-        "-show_entries",
-        "format=duration:packet=dts_time,pts_time",
-    ]
+    words = ["ffprobe", "-v", "warning", "-of", "json", "-show_entries", "format=duration:packet=dts_time,pts_time"]
     probe = subprocess.run([*words, str(file)], capture_output=True, text=True, check=True, timeout=60)
     assert probe.stderr == ""
     shown: dict[str, Any] = json.loads(probe.stdout)

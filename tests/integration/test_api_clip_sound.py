@@ -63,10 +63,7 @@ async def api(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 
 async def clip(api: ApiProcess, from_s: float, to_s: float) -> bytes:
-    window = {
-        "from": format_rfc3339(START_US + round(from_s * S)),
-        "to": format_rfc3339(START_US + round(to_s * S)),
-    }
+    window = {"from": format_rfc3339(START_US + round(from_s * S)), "to": format_rfc3339(START_US + round(to_s * S))}
     async with httpx.AsyncClient(base_url=api.url, timeout=20) as http:
         response = await http.get("/v1/cameras/heard/clip.mp4", params=window)
     assert response.status_code == 200, response.text[:500]

@@ -12,12 +12,7 @@ import pytest_asyncio
 
 from districam_devkit.servers import Servers
 from support.api_process import ApiProcess
-from support.schemathesis_api import (
-    KEY_HEADER_CONFIG,
-    footage_config,
-    running_stocked_api,
-    schemathesis_command,
-)
+from support.schemathesis_api import KEY_HEADER_CONFIG, footage_config, running_stocked_api, schemathesis_command
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -56,14 +51,7 @@ async def test_responses_over_real_footage_match_the_schema(api: ApiProcess, tmp
     await asked(api, tmp_path, config, "--phases", "fuzzing", "--mode", "positive", "--max-examples", "8")
     routes = {route for route, status in await answered(api) if status in ("200", "204", "206")}
     assert routes >= {
-        *(
-            "/v1/cameras",
-            "/v1/cameras/{camera_id}",
-            "/v1/streams",
-            "/v1/coverage",
-            "/v1/session",
-            "/v1/logout",
-        ),
+        *("/v1/cameras", "/v1/cameras/{camera_id}", "/v1/streams", "/v1/coverage", "/v1/session", "/v1/logout"),
         *(f"/v1/cameras/{{camera_id}}/{leaf}" for leaf in ("timeline", "segments", "playlist.m3u8", "clip.mp4")),
         *(f"/v1/cameras/{{camera_id}}/{leaf}" for leaf in ("snapshot.jpg", "latest.jpg")),
         "/v1/media/{key:path}",

@@ -108,10 +108,7 @@ def test_segments_of_other_cameras_are_not_lossy(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize(
     ("name", "shapes"),
-    [
-        ("size", [("avc1", 320, 180), ("avc1", 400, 224)]),
-        ("codec", [("avc1", 320, 180), ("hvc1", 320, 192)]),
-    ],
+    [("size", [("avc1", 320, 180), ("avc1", 400, 224)]), ("codec", [("avc1", 320, 180), ("hvc1", 320, 192)])],
 )
 async def test_a_change_of_size_or_codec_has_its_own_init(
     scenario: Scenario, name: str, shapes: list[tuple[str, int, int]]

@@ -6,15 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from districam_common.runtime.credentials import Credential
-from districam_devkit.simcam import (
-    AudioConfig,
-    CameraBehavior,
-    Credentials,
-    SimCamera,
-    Simulation,
-    running,
-    tone,
-)
+from districam_devkit.simcam import AudioConfig, CameraBehavior, Credentials, SimCamera, Simulation, running, tone
 from districam_devkit.simcam.behavior import QUIRKS, QUIRKS_BY_MAKE, Quirk
 from districam_ingest.readers.reader import ReadError
 from support.readers import SMALL, SMALL_HEVC, are_consecutive, make_reader, read, running_numbers

@@ -89,10 +89,7 @@ async def site(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> As
     )
     lost = {MADE["holed"][2].key, MADE["headless"][0].key}  # indexed, but missing in the store
     await create_stocked_bucket(s3, {name: [one for one in made if one.key not in lost] for name, made in MADE.items()})
-    async with (
-        valkey.running(home / "data", log_dir=home) as server,
-        Redis.from_url(server.url) as redis,
-    ):
+    async with valkey.running(home / "data", log_dir=home) as server, Redis.from_url(server.url) as redis:
         await populate_index(redis, CAMERAS, MADE, watermark_us=NOW_US)
         async with api_running(s3, server.url, home / "api.log") as api:
             yield Site(api, redis, s3, server.url)

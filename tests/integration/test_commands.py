@@ -306,11 +306,7 @@ def test_an_invalid_file_is_rejected_with_every_problem(environment: Environment
 @pytest.mark.correctness
 @pytest.mark.parametrize("off_s", [-300, -2, 2, 300])
 async def test_a_wrong_clock_is_rejected_and_written_records_are_reported(
-    environment: Environment,
-    broker: KafkaSettings,
-    tmp_path: Path,
-    off_s: int,
-    monkeypatch: pytest.MonkeyPatch,
+    environment: Environment, broker: KafkaSettings, tmp_path: Path, off_s: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(environment, "topics", "apply")
     file = tmp_path / "cameras.yaml"

@@ -76,12 +76,7 @@ def _kcat(scenario: Scenario, record: Record, form: str) -> bytes:
 def test_kcat_shows_a_fragments_headers(scenario: Scenario) -> None:
     _, record = scenario.fragments[STEADY][0]
     headers = _kcat(scenario, record, "%h").decode()
-    for expected in (
-        "ce_specversion=1.0",
-        "ce_type=districam.fragment.v1",
-        "ce_seq=",
-        "content-type=video/mp4",
-    ):
+    for expected in ("ce_specversion=1.0", "ce_type=districam.fragment.v1", "ce_seq=", "content-type=video/mp4"):
         assert expected in headers
 
 
@@ -127,9 +122,7 @@ async def test_a_consumer_written_from_the_document_alone_reads_every_topic(scen
     }
 
 
-async def test_poison_on_any_topic_is_reported_with_its_origin_and_affects_nothing_else(
-    scenario: Scenario,
-) -> None:
+async def test_poison_on_any_topic_is_reported_with_its_origin_and_affects_nothing_else(scenario: Scenario) -> None:
     """One dead letter per record, naming the header or field. Other tests show that nothing else is affected."""
     kafka = kafka_settings(scenario.servers.kafka.bootstrap_servers)
     async with TopicReader.open(kafka, [names.DEADLETTERS]) as reader:

@@ -42,10 +42,7 @@ pytestmark = pytest.mark.timeout(120)
 @pytest_asyncio.fixture
 async def locked(servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path: Path) -> AsyncGenerator[Archive]:
     """An archive whose bucket has object lock."""
-    async with (
-        a_district(servers, kafka, s3, tmp_path, object_lock=True) as made,
-        archive_of(made, s3) as archive,
-    ):
+    async with a_district(servers, kafka, s3, tmp_path, object_lock=True) as made, archive_of(made, s3) as archive:
         yield archive
 
 
@@ -101,13 +98,7 @@ async def test_held_footage_survives_retention_budget_and_deletion(locked: Archi
 
 
 async def _outlives(
-    locked: Archive,
-    s3: S3Settings,
-    api: HoldsClient,
-    *,
-    indexer: Indexer,
-    hold_id: str,
-    stored: list[SegmentStored],
+    locked: Archive, s3: S3Settings, api: HoldsClient, *, indexer: Indexer, hold_id: str, stored: list[SegmentStored]
 ) -> None:
     held = {one.key for one in stored[2:4]}
     await until(lambda: _has(locked, held))
@@ -281,12 +272,7 @@ async def test_a_viewer_key_cannot_place_list_or_release_holds(archive: Archive,
         assert codes == [201, 200, 204]
         (over,) = await HoldStore(archive.bucket).list_released()
         key_id = made["operator"][0].id
-        assert (over.id, over.placed_by, over.placed_by_name, over.released_by) == (
-            hold_id,
-            key_id,
-            "operator",
-            key_id,
-        )
+        assert (over.id, over.placed_by, over.placed_by_name, over.released_by) == (hold_id, key_id, "operator", key_id)
 
 
 async def test_a_hold_is_written_before_expirations_are_checked(archive: Archive):

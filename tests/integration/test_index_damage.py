@@ -165,11 +165,7 @@ async def test_corrupt_redis_values_stop_no_loop_and_hide_nothing_else(
 async def _spoil(district: District, camera: Camera) -> None:
     """Writes an invalid value in each key, and a value that a newer version may write."""
     redis, camera_id = district.redis, district.camera_id
-    newer = json.loads(wire.encode_json(camera)) | {
-        "transport": "http",
-        "revision": 2,
-        "updated_us": NOON_US + S,
-    }
+    newer = json.loads(wire.encode_json(camera)) | {"transport": "http", "revision": 2, "updated_us": NOON_US + S}
     await redis.zadd(names.camera_key(camera_id), {b"{": 1, json.dumps(newer).encode(): NOON_US + S})
     await redis.zadd(names.camera_key(f"{camera_id}-x"), {b'{"secret": 1}': 1})
     await redis.sadd(names.CAMERA_IDS, f"{camera_id}-x", b"\xff", "No Camera")
@@ -197,10 +193,7 @@ async def _exports(indexer: Indexer, camera_id: str, end_s: float) -> bool:
 
 
 async def _asked(http: httpx.AsyncClient, camera_id: str) -> None:
-    window: dict[str, str | int] = {
-        "from": names.format_rfc3339(NOON_US),
-        "to": names.format_rfc3339(NOON_US + 60 * S),
-    }
+    window: dict[str, str | int] = {"from": names.format_rfc3339(NOON_US), "to": names.format_rfc3339(NOON_US + 60 * S)}
     of_camera = f"/cameras/{camera_id}"
     answers = {
         path: await http.get(path, params=params)

@@ -52,10 +52,7 @@ class Full:
 
 @pytest_asyncio.fixture
 async def full(tmp_path: Path) -> AsyncGenerator[Full]:
-    async with (
-        valkey.running(tmp_path, log_dir=tmp_path) as server,
-        open_redis(RedisSettings(url=server.url)) as redis,
-    ):
+    async with valkey.running(tmp_path, log_dir=tmp_path) as server, open_redis(RedisSettings(url=server.url)) as redis:
         state, writer = IndexState(redis), IndexWriter(redis, still_ttl_s=60)
         await state.clear(site="local", partitions=60)
         await state.begin(BUILD, {})

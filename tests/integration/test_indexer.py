@@ -173,12 +173,7 @@ async def a_district(
         marker = json.dumps({"site": "local", "created": "2026-11-24T00:00:00Z", "schema": 1}).encode()
         digest = hashlib.sha256(marker).hexdigest()
         await blobs.put(
-            names.SITE_MARKER,
-            [marker],
-            content_type="application/json",
-            metadata={},
-            sha256=digest,
-            once=True,
+            names.SITE_MARKER, [marker], content_type="application/json", metadata={}, sha256=digest, once=True
         )
         publisher = await stack.enter_async_context(Publisher.open(kafka, "tests"))
         camera_id = f"cam-{uuid.uuid4().hex[:8]}"
@@ -218,13 +213,7 @@ async def test_announced_segments_are_indexed_and_a_poison_record_stops_nothing(
             names.STREAMS, wire.event_message(event, 1, site="local", service="ingest")
         )
         still = Still(
-            camera_id=district.camera_id,
-            epoch=EPOCHS[0],
-            seq=3,
-            at_us=NOON_US,
-            width=64,
-            height=36,
-            jpeg=b"\xff\xd8",
+            camera_id=district.camera_id, epoch=EPOCHS[0], seq=3, at_us=NOON_US, width=64, height=36, jpeg=b"\xff\xd8"
         )
 
         async def still_arrives() -> bool:
@@ -251,12 +240,7 @@ async def test_a_replayed_expired_segment_is_not_indexed(district: District):
     old_us = SystemClock().now_us() - 3 * names.DAY_US
     gone, kept = (segment(district.camera_id, first_seq=n, start_us=old_us + 2 * n * S) for n in (0, 5))
     expired = FootageExpired(
-        camera_id=district.camera_id,
-        at_us=old_us,
-        instance="i",
-        from_us=0,
-        to_us=gone.end_us,
-        reason="retention",
+        camera_id=district.camera_id, at_us=old_us, instance="i", from_us=0, to_us=gone.end_us, reason="retention"
     )
     message = wire.event_message(expired, 1, site="local", service="indexer")
     async with district.indexer() as indexer:
@@ -532,9 +516,7 @@ async def test_the_watermark_never_passes_unindexed_segments(district: District,
 
 
 @asynccontextmanager
-async def _recorder(
-    kafka: KafkaSettings,
-) -> AsyncGenerator[Callable[[Partition, str], Awaitable[None]]]:
+async def _recorder(kafka: KafkaSettings) -> AsyncGenerator[Callable[[Partition, str], Awaitable[None]]]:
     """The only member of the recorders' group; the yielded function commits metadata."""
 
     async def on_assigned(partitions: frozenset[Partition]) -> None:

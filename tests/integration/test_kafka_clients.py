@@ -69,13 +69,7 @@ class Owner:
     @asynccontextmanager
     async def joined(self, settings: KafkaSettings, group: str, topic: str):
         async with GroupConsumer.open(
-            settings,
-            group,
-            [topic],
-            "tests",
-            on_assigned=self.assigned,
-            on_revoked=self.revoked,
-            clock=SystemClock(),
+            settings, group, [topic], "tests", on_assigned=self.assigned, on_revoked=self.revoked, clock=SystemClock()
         ) as member:
             self.member = member
             yield member
@@ -177,10 +171,7 @@ async def test_a_commits_offset_and_metadata_are_read_back(kafka: KafkaSettings,
         with pytest.raises(Rejected):
             await member.commit({read: Committed(3, "x" * 5000)})
     async with KafkaInspector.open(kafka) as groups:
-        assert await groups.committed(group, [read, untouched]) == {
-            read: Committed(3, text),
-            untouched: None,
-        }
+        assert await groups.committed(group, [read, untouched]) == {read: Committed(3, text), untouched: None}
         assert await groups.end_offsets([read, untouched]) == {read: 5, untouched: 0}
         assert await groups.partitions(name) == [Partition(name, 0), Partition(name, 1)]
     again = Owner()
@@ -202,8 +193,7 @@ async def test_partitions_are_rebalanced_when_a_member_joins_and_leaves(kafka: K
         async with AsyncExitStack() as stack:
             two = await stack.enter_async_context(second.joined(kafka, group, name))
             await both(
-                first.poll_until(lambda: len(one.assignment) == 2),
-                second.poll_until(lambda: len(two.assignment) == 2),
+                first.poll_until(lambda: len(one.assignment) == 2), second.poll_until(lambda: len(two.assignment) == 2)
             )
             assert one.assignment | two.assignment == every
             assert first.calls[1] == ("revoked", every)
@@ -327,9 +317,7 @@ async def test_a_position_before_the_log_start_is_reported_until_a_seek(kafka: K
 # ---- a broker that dies
 
 
-async def test_retries_after_a_killed_broker_lose_and_reorder_nothing(
-    tmp_path: Path,
-) -> None:
+async def test_retries_after_a_killed_broker_lose_and_reorder_nothing(tmp_path: Path) -> None:
     async with kafka_server.running(tmp_path / "kafka", log_dir=tmp_path) as broker:
         settings = kafka_settings(broker.bootstrap_servers).model_copy(update={"request_timeout_s": 2.0})
         name = await make_topic(settings, partitions=4)
@@ -389,10 +377,7 @@ async def test_a_frozen_broker_is_noticed_and_a_retry_is_stored_once(tmp_path: P
         name, group, clock = await make_topic(settings), a_group(), SystemClock()
         where = Partition(name, 0)
         owner, one = Owner(), message(1)
-        async with (
-            Publisher.open(settings, "tests") as publisher,
-            owner.joined(settings, group, name) as member,
-        ):
+        async with Publisher.open(settings, "tests") as publisher, owner.joined(settings, group, name) as member:
             await publisher.publish(name, message(0))
             await owner.poll_until(lambda: len(owner.records) == 1)
             assert broker.pid is not None
@@ -462,10 +447,7 @@ async def test_a_log_that_lost_its_tail_and_grew_again_is_detected(tmp_path: Pat
         where = Partition(name, 0)
         await publish_all(settings, name, [message(n) for n in range(10)])
         owner = Owner()
-        async with (
-            owner.joined(settings, group, name) as member,
-            TopicReader.open(settings, [name]) as follower,
-        ):
+        async with owner.joined(settings, group, name) as member, TopicReader.open(settings, [name]) as follower:
             await owner.poll_until(lambda: len(owner.records) == 10)
             assert member.is_verified(where)
             assert len(await follower.read_all()) == 10

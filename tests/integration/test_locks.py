@@ -92,13 +92,7 @@ async def put_locked(archive: Archive, start_us: int, seq: int, until_us: int | 
     body = bytes(made.bytes)
     digest = hashlib.sha256(body).hexdigest()
     await archive.bucket.put(
-        made.key,
-        [body],
-        content_type="video/mp4",
-        metadata={},
-        sha256=digest,
-        once=True,
-        locked_until_us=until_us,
+        made.key, [body], content_type="video/mp4", metadata={}, sha256=digest, once=True, locked_until_us=until_us
     )
     return made
 

@@ -38,10 +38,7 @@ SEGMENT_S = 2
 ALONE_S, READ_S = 8.0, 16.0
 """Time of recording before and while clients read."""
 PATIENCE_S = 0.5
-SETTINGS = {
-    **FAST_SETTLE_SETTINGS,
-    "DISTRICAM_INGEST__LINGER_S": "0",
-}
+SETTINGS = {**FAST_SETTLE_SETTINGS, "DISTRICAM_INGEST__LINGER_S": "0"}
 
 
 @dataclass
@@ -57,10 +54,7 @@ class Reader:
             while time.monotonic() < until_s:
                 path = f"/v1/cameras/{random.choice(CAMERAS).camera_id}"
                 to_us = now_us() - 4_000_000
-                window = {
-                    "from": format_instant(max(began_us, to_us - 8_000_000)),
-                    "to": format_instant(to_us),
-                }
+                window = {"from": format_instant(max(began_us, to_us - 8_000_000)), "to": format_instant(to_us)}
                 self._note("timeline", await http.get(f"{path}/timeline", params=window))
                 clip = await http.get(f"{path}/clip.mp4", params=window)
                 self._note("clip", clip)

@@ -16,14 +16,7 @@ from districam_devkit.simcam.clips import clip_file
 from districam_devkit.simcam.server import CLIP_CACHE
 from districam_ingest.codec.nal import is_parameter_set
 from districam_ingest.units import Picture
-from support.external_cameras import (
-    USER,
-    ExternalCameraOptions,
-    Scheme,
-    build_go_camera,
-    go_camera,
-    gstreamer_camera,
-)
+from support.external_cameras import USER, ExternalCameraOptions, Scheme, build_go_camera, go_camera, gstreamer_camera
 from support.readers import READERS, StreamRecording, make_reader, open_error, open_source, read
 from support.wait_until import wait_until
 

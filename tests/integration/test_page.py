@@ -15,18 +15,7 @@ from districam_common.contract.names import format_rfc3339
 from districam_devkit import bitstream
 from districam_devkit.servers import Servers
 from support.chromium_page import PageLog, chromium, shown_frame, shown_frames
-from support.page_site import (
-    CROSSROADS,
-    FPS,
-    GAP_S,
-    HEVC,
-    LOOP_S,
-    MARKET,
-    START_US,
-    PageSite,
-    S,
-    running_page_site,
-)
+from support.page_site import CROSSROADS, FPS, GAP_S, HEVC, LOOP_S, MARKET, START_US, PageSite, S, running_page_site
 
 expect.set_options(timeout=10_000)
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
@@ -162,8 +151,7 @@ async def test_a_click_on_the_bar_plays_from_there(visit: Open):
     box = await bar.bounding_box()
     assert box
     window = await page.evaluate(
-        "async ([us, zone]) => (await import('/page/time.js')).windowOf(us, 600e6, zone)",
-        [START_US + 60 * S, ZONE.key],
+        "async ([us, zone]) => (await import('/page/time.js')).windowOf(us, 600e6, zone)", [START_US + 60 * S, ZONE.key]
     )
     share = (START_US + 120 * S - window["from"]) / 600e6
     if 0 < share < 1:  # within the ten minutes of the bar

@@ -95,10 +95,7 @@ async def indexer(kafka: KafkaSettings) -> None:
 
 LIBRARY = Sent(DefaultRecordBatchBuilder, ProduceRequest)
 SERVICES: dict[str, tuple[Callable[[KafkaSettings], Awaitable[None]], Sent]] = {
-    "ingest": (
-        lambda kafka: ingest(kafka, single_copy=True),
-        Sent(RecordBatchBuilder, SingleCopyProduceRequest),
-    ),
+    "ingest": (lambda kafka: ingest(kafka, single_copy=True), Sent(RecordBatchBuilder, SingleCopyProduceRequest)),
     "ingest, switched off": (lambda kafka: ingest(kafka, single_copy=False), LIBRARY),
     "recorder": (recorder, LIBRARY),
     "indexer": (indexer, LIBRARY),

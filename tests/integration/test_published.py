@@ -29,11 +29,7 @@ def parser() -> Path:
 
 def _found_wrong(parser: Path, document: Path) -> tuple[int, str]:
     done = subprocess.run(
-        ["node", str(parser / "validate.mjs"), str(document)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        ["node", str(parser / "validate.mjs"), str(document)], capture_output=True, text=True, timeout=60, check=False
     )
     return done.returncode, done.stdout + done.stderr
 

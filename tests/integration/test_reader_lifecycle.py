@@ -138,10 +138,7 @@ async def test_a_camera_that_answers_byte_by_byte_times_out(name: str):
 
 async def test_a_single_client_camera_refuses_the_second_and_keeps_the_first(name: str):
     camera = SimCamera("cam", SMALL, behavior=CameraBehavior(clients_most=1))
-    async with (
-        running([camera]) as simulation,
-        open_source(make_reader(name), simulation.url("cam")) as source,
-    ):
+    async with running([camera]) as simulation, open_source(make_reader(name), simulation.url("cam")) as source:
         pictures = await read(source, count=5)
         assert (await open_error(make_reader(name), simulation.url("cam"))).cause == "camera_unreachable"
         pictures += await read(source, count=20)

@@ -253,10 +253,7 @@ async def test_arrivals_are_close_to_sending_and_the_camera_clock_is_known(tmp_p
     """The native reader drains its sockets ten times a second once a stream runs."""
     log = tmp_path / "sent"
     watches = {name: StreamRecording() for name in READERS}
-    async with (
-        asyncio.TaskGroup() as tasks,
-        running([SimCamera("cam", CLIPS["h264-b"])], log=log) as simulation,
-    ):
+    async with asyncio.TaskGroup() as tasks, running([SimCamera("cam", CLIPS["h264-b"])], log=log) as simulation:
         clock = SystemClock()
         offset_us = clock.now_us() - clock.monotonic_us()
         for name, watch in watches.items():

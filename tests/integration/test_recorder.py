@@ -154,12 +154,7 @@ async def bench(servers: Servers, kafka: KafkaSettings, s3: S3Settings, tmp_path
     async with open_admin_client(kafka, "tests") as admin:
         found = await topics.describe_topics(admin, wanted, 10)
         await topics.apply(admin, topics.plan(wanted, found), found, 10)
-    env = {
-        **servers.environment(),
-        **QUICK,
-        "DISTRICAM_S3__BUCKET": s3.bucket,
-        "DISTRICAM_S3__TIMEOUT_S": "3",
-    }
+    env = {**servers.environment(), **QUICK, "DISTRICAM_S3__BUCKET": s3.bucket, "DISTRICAM_S3__TIMEOUT_S": "3"}
     async with a_bucket(s3) as blobs, Publisher.open(kafka, "tests") as publisher:
         await mark(blobs, SITE)
         yield Bench(kafka, s3, blobs, publisher, env, tmp_path)
@@ -248,11 +243,7 @@ async def test_cuts_holes_duplicates_ends_and_garbage(bench: Bench):
     assert listed == sorted(one.key for one in stored if one.camera_id == a)
     dead_letters = [wire.decode_json(DeadLetter, record.value) for record in await bench.read(names.DEADLETTERS)]
     (letter,) = [letter for letter in dead_letters if letter.key == b]
-    assert (letter.topic, letter.partition, letter.offset) == (
-        names.FRAGMENTS,
-        poisoned.partition,
-        poisoned.offset,
-    )
+    assert (letter.topic, letter.partition, letter.offset) == (names.FRAGMENTS, poisoned.partition, poisoned.offset)
     assert "../elsewhere" in {letter.key for letter in dead_letters}
     assert letter.service == "recorder"
     assert "moof" in letter.reason
@@ -419,12 +410,7 @@ async def test_an_existing_object_is_announced_from_its_metadata(bench: Bench):
     made = build_object(Segment(FirstRecord(0, 0, 0), (only,), 0, "ends"), bench.s3.bucket)
     told = replace(made.stored, codecs="codecs of the first writer")
     await bench.blobs.put(
-        told.key,
-        [made.body],
-        content_type="video/mp4",
-        metadata=encode_metadata(told),
-        sha256=told.sha256,
-        once=True,
+        told.key, [made.body], content_type="video/mp4", metadata=encode_metadata(told), sha256=told.sha256, once=True
     )
     await bench.publish(only)
     async with recorder(bench):

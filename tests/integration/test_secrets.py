@@ -43,11 +43,7 @@ BAD = {
     for way, cause in (("wrong", "auth_failed"), ("gone", "camera_unreachable"), ("absent", "not_found"))
     for reader in READERS
 }
-SETTINGS = {
-    "DISTRICAM_LOG__LEVEL": "debug",
-    "DISTRICAM_INGEST__LINGER_S": "0",
-    "DISTRICAM_INGEST__RETRY_MOST_S": "1",
-}
+SETTINGS = {"DISTRICAM_LOG__LEVEL": "debug", "DISTRICAM_INGEST__LINGER_S": "0", "DISTRICAM_INGEST__RETRY_MOST_S": "1"}
 SHOWN_S, POLL_S = 60.0, 0.25
 
 pytestmark = pytest.mark.timeout(180)
@@ -159,9 +155,7 @@ async def _refused(home: Path, servers: Servers) -> str:
     file.write_text(json.dumps({"cameras": [{"camera_id": "x", "name": "x", "url": url}]}))
     try:
         return await run_command(
-            "districam_common.admin.cameras",
-            *("apply", "-f", str(file)),
-            environment=servers.environment(),
+            "districam_common.admin.cameras", *("apply", "-f", str(file)), environment=servers.environment()
         )
     except ServerUnavailable as error:
         return str(error)

@@ -50,10 +50,7 @@ async def create_topic(bootstrap_servers: str, name: str, configs: dict[str, str
 
 async def produce(bootstrap_servers: str, topic: str, values: list[bytes], *, idempotent: bool = True):
     async with AIOKafkaProducer(
-        bootstrap_servers=bootstrap_servers,
-        enable_idempotence=idempotent,
-        acks="all",
-        max_request_size=10 << 20,
+        bootstrap_servers=bootstrap_servers, enable_idempotence=idempotent, acks="all", max_request_size=10 << 20
     ) as producer:
         for value in values:
             await producer.send_and_wait(topic, value, timestamp_ms=1000)
@@ -121,10 +118,7 @@ async def test_a_killed_kafka_is_back_within_15_s_with_all_acknowledged_records(
         await servers.kafka.restart()
     assert servers.kafka.pid not in (None, pid)
     await produce(at, "kept", [b"after"])
-    assert [record.value for record in await read(at, "kept", 201)] == [
-        *(b"%d" % n for n in range(200)),
-        b"after",
-    ]
+    assert [record.value for record in await read(at, "kept", 201)] == [*(b"%d" % n for n in range(200)), b"after"]
 
 
 async def test_s3_rejects_a_second_conditional_write_of_a_key(servers: Servers):

@@ -91,10 +91,7 @@ def test_a_joining_replica_interrupts_no_stream(story: ShardingResult) -> None:
     untouched(story, added, [camera_id for camera_id in IDS if camera_id not in added.moved_camera_ids])
     for camera_id in added.moved_camera_ids:
         gaps = story.cameras[camera_id].gaps(added)
-        assert seconds(gaps) <= (CONNECT_S + GOP_S if camera_id in SINGLE_CLIENT_IDS else 0), (
-            camera_id,
-            gaps,
-        )
+        assert seconds(gaps) <= (CONNECT_S + GOP_S if camera_id in SINGLE_CLIENT_IDS else 0), (camera_id, gaps)
 
 
 def test_a_stopping_replica_hands_over_without_a_gap(story: ShardingResult) -> None:
@@ -104,10 +101,7 @@ def test_a_stopping_replica_hands_over_without_a_gap(story: ShardingResult) -> N
     untouched(story, stopped, still)
     for camera_id in stopped.moved_camera_ids:
         gaps = story.cameras[camera_id].gaps(stopped)
-        assert seconds(gaps) <= (CONNECT_S + GOP_S if camera_id in SINGLE_CLIENT_IDS else 0), (
-            camera_id,
-            gaps,
-        )
+        assert seconds(gaps) <= (CONNECT_S + GOP_S if camera_id in SINGLE_CLIENT_IDS else 0), (camera_id, gaps)
 
 
 def test_a_killed_replica_costs_at_most_the_session_timeout_as_service_down(story: ShardingResult) -> None:

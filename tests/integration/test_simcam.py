@@ -473,10 +473,7 @@ async def test_a_client_that_stops_reading_is_dropped_and_only_sent_data_is_logg
     log, dice = tmp_path / "sent.log", random.Random(1)
     units = tuple(
         AccessUnit(
-            (b"\x65" + dice.randbytes(400_000).replace(b"\0", b"\1"),),
-            is_keyframe=True,
-            pts=n * 1800,
-            dts=n * 1800,
+            (b"\x65" + dice.randbytes(400_000).replace(b"\0", b"\1"),), is_keyframe=True, pts=n * 1800, dts=n * 1800
         )
         for n in range(4)
     )

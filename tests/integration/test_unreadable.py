@@ -116,8 +116,7 @@ async def test_a_corrupt_record_of_one_camera_blocks_no_other(
             await until(all_but_one_are_tried)
     for one in cameras:
         gone = wire.camera_message(
-            Camera(camera_id=one.camera_id, name="x", url=one.url, revision=2, updated_us=2, deleted=True),
-            site="local",
+            Camera(camera_id=one.camera_id, name="x", url=one.url, revision=2, updated_us=2, deleted=True), site="local"
         )
         await bench.publisher.publish(names.CAMERAS, gone)
 

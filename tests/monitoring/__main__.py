@@ -22,12 +22,7 @@ def files() -> dict[Path, str]:
     }
     rule = ROOT / "deploy/k8s/components/monitoring/prometheusrule.yaml"
     topics = ROOT / "deploy/k8s/overlays/district/topics.yaml"
-    return {
-        ROOT / "docs/metrics.md": catalogue.page(),
-        rule: _prometheus_rule(),
-        topics: _kafka_topics(),
-        **boards,
-    }
+    return {ROOT / "docs/metrics.md": catalogue.page(), rule: _prometheus_rule(), topics: _kafka_topics(), **boards}
 
 
 def _kafka_topics() -> str:
@@ -42,11 +37,7 @@ def _kafka_topic(topic: Topic) -> dict[str, object]:
         "apiVersion": "kafka.strimzi.io/v1",
         "kind": "KafkaTopic",
         "metadata": {"name": topic.name, "labels": {"strimzi.io/cluster": "districam"}},
-        "spec": {
-            "partitions": topic.partitions,
-            "replicas": topic.replication_factor,
-            "config": dict(topic.configs),
-        },
+        "spec": {"partitions": topic.partitions, "replicas": topic.replication_factor, "config": dict(topic.configs)},
     }
 
 

@@ -161,10 +161,7 @@ DISTRICT = Board(
         ),
         Chart(
             "Longest without a stored segment",
-            one(
-                "topk(10, time() - max by (camera) (districam_last_segment_end_timestamp_seconds))",
-                "{{camera}}",
-            ),
+            one("topk(10, time() - max by (camera) (districam_last_segment_end_timestamp_seconds))", "{{camera}}"),
             "s",
             "bars",
             12,
@@ -210,10 +207,7 @@ CAMERA = Board(
             (
                 Query('max(districam_ingest_nominal_fps{camera="$camera"})', "nominal"),
                 Query('max(districam_ingest_fps{camera="$camera"})', "of ten seconds"),
-                Query(
-                    'sum(rate(districam_ingest_access_units_total{camera="$camera"}[$__rate_interval]))',
-                    "read",
-                ),
+                Query('sum(rate(districam_ingest_access_units_total{camera="$camera"}[$__rate_interval]))', "read"),
             ),
         ),
         Chart(
@@ -226,12 +220,10 @@ CAMERA = Board(
             "Packets lost, pictures damaged",
             (
                 Query(
-                    'sum(rate(districam_ingest_packets_lost_total{camera="$camera"}[$__rate_interval]))',
-                    "packets lost",
+                    'sum(rate(districam_ingest_packets_lost_total{camera="$camera"}[$__rate_interval]))', "packets lost"
                 ),
                 Query(
-                    'sum(rate(districam_ingest_damaged_total{camera="$camera"}[$__rate_interval]))',
-                    "pictures damaged",
+                    'sum(rate(districam_ingest_damaged_total{camera="$camera"}[$__rate_interval]))', "pictures damaged"
                 ),
             ),
             "cps",
@@ -264,13 +256,9 @@ CAMERA = Board(
         Chart(
             "Audio",
             (
+                Query('sum(rate(districam_ingest_sound_units_total{camera="$camera"}[$__rate_interval]))', "stored"),
                 Query(
-                    'sum(rate(districam_ingest_sound_units_total{camera="$camera"}[$__rate_interval]))',
-                    "stored",
-                ),
-                Query(
-                    'sum(rate(districam_ingest_sound_left_out_total{camera="$camera"}[$__rate_interval]))',
-                    "left out",
+                    'sum(rate(districam_ingest_sound_left_out_total{camera="$camera"}[$__rate_interval]))', "left out"
                 ),
             ),
             "cps",
@@ -292,32 +280,18 @@ PIPELINE = Board(
         Chart("Filmed → found", quantiles("districam_captured_to_indexed_seconds", 0.5, 0.9, 0.99), "s"),
         Chart(
             "Lag by consumer group",
-            one(
-                "sum by (consumergroup) (kafka_consumergroup_lag{consumergroup=~'districam-.*'})",
-                "{{consumergroup}}",
-            ),
+            one("sum by (consumergroup) (kafka_consumergroup_lag{consumergroup=~'districam-.*'})", "{{consumergroup}}"),
             help="Records, from the lag exporter.",
         ),
-        Chart(
-            "Read from cameras",
-            one("sum(rate(districam_ingest_bytes_total[$__rate_interval]))", "video"),
-            "Bps",
-        ),
+        Chart("Read from cameras", one("sum(rate(districam_ingest_bytes_total[$__rate_interval]))", "video"), "Bps"),
         Chart("Time of a put", quantiles("districam_recorder_put_seconds", 0.5, 0.9, 0.99), "s"),
         Chart(
             "Segments by reason for closing",
-            one(
-                "sum by (ended_by) (rate(districam_recorder_segments_total[$__rate_interval]))",
-                "{{ended_by}}",
-            ),
+            one("sum by (ended_by) (rate(districam_recorder_segments_total[$__rate_interval]))", "{{ended_by}}"),
             "cps",
             stacked=True,
         ),
-        Chart(
-            "Waiting for Kafka",
-            one("sum by (instance) (districam_ingest_buffered_bytes)", "{{instance}}"),
-            "bytes",
-        ),
+        Chart("Waiting for Kafka", one("sum by (instance) (districam_ingest_buffered_bytes)", "{{instance}}"), "bytes"),
         Chart(
             "In the recorders' memory",
             one("sum by (instance) (districam_recorder_open_bytes)", "{{instance}}"),
@@ -325,10 +299,7 @@ PIPELINE = Board(
         ),
         Chart(
             "Shed",
-            one(
-                "sum by (cause) (rate(districam_ingest_shed_access_units_total[$__rate_interval]))",
-                "{{cause}}",
-            ),
+            one("sum by (cause) (rate(districam_ingest_shed_access_units_total[$__rate_interval]))", "{{cause}}"),
             "cps",
         ),
         Chart(
@@ -358,10 +329,7 @@ PIPELINE = Board(
                     "stored without a lock: {{why}}",
                 ),
                 Query("sum(increase(districam_retention_locked_total[$__rate_interval]))", "locked, and due"),
-                Query(
-                    "sum(increase(districam_indexer_expired_refused_total[$__rate_interval]))",
-                    "expired, rejected",
-                ),
+                Query("sum(increase(districam_indexer_expired_refused_total[$__rate_interval]))", "expired, rejected"),
             ),
         ),
         Chart(
@@ -392,16 +360,9 @@ SERVICES = Board(
         ),
         Chart(
             "CPU, cores",
-            one(
-                "sum by (job, instance) (rate(process_cpu_seconds_total[$__rate_interval]))",
-                "{{job}} {{instance}}",
-            ),
+            one("sum by (job, instance) (rate(process_cpu_seconds_total[$__rate_interval]))", "{{job}} {{instance}}"),
         ),
-        Chart(
-            "Memory",
-            one("sum by (job, instance) (process_resident_memory_bytes)", "{{job}} {{instance}}"),
-            "bytes",
-        ),
+        Chart("Memory", one("sum by (job, instance) (process_resident_memory_bytes)", "{{job}} {{instance}}"), "bytes"),
         Chart(
             "Event loop lag, p99",
             one(
@@ -414,13 +375,9 @@ SERVICES = Board(
         Chart(
             "Hosts' clocks",
             (
+                Query("max by (instance) (districam_ingest_host_clock_skew_seconds)", "{{instance}} minus broker"),
                 Query(
-                    "max by (instance) (districam_ingest_host_clock_skew_seconds)",
-                    "{{instance}} minus broker",
-                ),
-                Query(
-                    "max by (instance) (districam_ingest_host_clock_estimated_error_seconds)",
-                    "{{instance}} may be off",
+                    "max by (instance) (districam_ingest_host_clock_estimated_error_seconds)", "{{instance}} may be off"
                 ),
             ),
             "s",
@@ -447,8 +404,7 @@ SERVICES = Board(
             stacked=True,
         ),
         Chart(
-            "API: open connections",
-            one("sum by (instance, kind) (districam_api_connections)", "{{instance}} {{kind}}"),
+            "API: open connections", one("sum by (instance, kind) (districam_api_connections)", "{{instance}} {{kind}}")
         ),
         Chart(
             "API: connections closed or rejected per second",

@@ -9,14 +9,7 @@ from monitoring.boards import Board, Chart
 with warnings.catch_warnings():
     # it recommends a format that Grafana 12's provisioning does not support yet
     warnings.simplefilter("ignore", DeprecationWarning)
-    from grafana_foundation_sdk.builders import (
-        bargauge,
-        dashboard,
-        prometheus,
-        stat,
-        statetimeline,
-        timeseries,
-    )
+    from grafana_foundation_sdk.builders import bargauge, dashboard, prometheus, stat, statetimeline, timeseries
     from grafana_foundation_sdk.builders import common as looks
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
     from grafana_foundation_sdk.models import common

@@ -44,10 +44,7 @@ def _all(mutants: Sequence[Mutant], group: str) -> dict[str, Verdict]:
                 why = f"its test fails on the sources as they are: {failing[mutant.test]}"
                 verdict = Verdict("broken", why, verdict.took_s)
             verdicts[mutant.name] = verdict
-            print(
-                f"{verdict.outcome:8} {verdict.took_s:5.1f} s  {mutant.name}  ({verdict.detail:.110})",
-                flush=True,
-            )
+            print(f"{verdict.outcome:8} {verdict.took_s:5.1f} s  {mutant.name}  ({verdict.detail:.110})", flush=True)
     return verdicts
 
 

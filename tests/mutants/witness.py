@@ -21,11 +21,7 @@ _found: list[dict[str, Any]] = []
 def pytest_configure() -> None:
     """The conftest has chosen a profile; here a counterexample is enough, it need not be a small one."""
     settings.register_profile(
-        "mutants",
-        settings(),
-        phases=(Phase.explicit, Phase.generate),
-        report_multiple_bugs=False,
-        print_blob=False,
+        "mutants", settings(), phases=(Phase.explicit, Phase.generate), report_multiple_bugs=False, print_blob=False
     )
     settings.load_profile("mutants")
 

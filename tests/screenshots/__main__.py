@@ -118,10 +118,7 @@ async def _all(browser: Browser, scene: DemoEnvironment, shots: Shots, gap_us: i
     await shot("player", f"q=lien+nghia&at={before}&cameras=cam-001&span=600", color_scheme="light", viewport=SMALL)
     await shot("side-by-side", f"at={inside}&{both}", _hover, color_scheme="dark")
     await shot("phone", f"at={before}&cameras=cam-001&span=600", _scroll, color_scheme="dark", viewport=PHONE)
-    async with (
-        _locked(scene) as locked,
-        _page(browser, locked, shots.locale, {"color_scheme": "dark"}) as page,
-    ):
+    async with _locked(scene) as locked, _page(browser, locked, shots.locale, {"color_scheme": "dark"}) as page:
         await page.fill("#key", "dc_00000000_wrong")
         await page.press("#key", "Enter")
         await page.wait_for_function("() => document.getElementById('loginWrong').textContent")

@@ -58,9 +58,7 @@ async def api_running(
     limited = ["prlimit", f"--nofile={open_files}:{open_files}"] if open_files else []
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [*limited, sys.executable, "-m", "districam_api", "run"],
-            env={**os.environ, **environment},
-            stderr=out,
+            [*limited, sys.executable, "-m", "districam_api", "run"], env={**os.environ, **environment}, stderr=out
         )
     scheme = "https" if "tls_cert_file" in settings else "http"
     api = ApiProcess(process, f"{scheme}://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}", log)

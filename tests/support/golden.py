@@ -68,15 +68,7 @@ LAST = Fragment(
     ),
     INIT + b"\0\0\0\x08moof\0\0\0\x08mdat",
 )
-STILL = Still(
-    camera_id="gate-1",
-    epoch=EPOCH,
-    seq=0,
-    at_us=START_US,
-    width=640,
-    height=360,
-    jpeg=b"\xff\xd8\xff\xd9",
-)
+STILL = Still(camera_id="gate-1", epoch=EPOCH, seq=0, at_us=START_US, width=640, height=360, jpeg=b"\xff\xd8\xff\xd9")
 CAMERA = Camera(
     camera_id="gate-1",
     name="Cổng chính",

@@ -20,10 +20,7 @@ PAYLOADERS = {
     "h264": "h264parse config-interval=-1 ! rtph264pay aggregate-mode=zero-latency",
     "hevc": "h265parse config-interval=-1 ! rtph265pay aggregate-mode=zero-latency",
 }
-LOWER_TRANSPORTS = {
-    "both": GstRtsp.RTSPLowerTrans.TCP | GstRtsp.RTSPLowerTrans.UDP,
-    "udp": GstRtsp.RTSPLowerTrans.UDP,
-}
+LOWER_TRANSPORTS = {"both": GstRtsp.RTSPLowerTrans.TCP | GstRtsp.RTSPLowerTrans.UDP, "udp": GstRtsp.RTSPLowerTrans.UDP}
 USER, ROLE = "viewer", "may-watch"
 
 

@@ -25,13 +25,7 @@ from districam_common.ledger.intervals import Interval
 
 TENTH_US = 100_000
 EPOCHS = [f"0190000{n}-0000-7000-8000-00000000000{n}" for n in range(4)]
-LOSS_CAUSES: list[Cause] = [
-    "camera_unreachable",
-    "source_silent",
-    "handover",
-    "stream_changed",
-    "service_down",
-]
+LOSS_CAUSES: list[Cause] = ["camera_unreachable", "source_silent", "handover", "stream_changed", "service_down"]
 
 
 @dataclass(frozen=True)
@@ -81,13 +75,7 @@ def connected(epoch: str, at_us: int) -> Connected:
 
 def lost(epoch: str, last_seq: int, end_us: int, cause: Cause, **fields: object) -> Lost:
     event = Lost(
-        camera_id="cam-1",
-        at_us=end_us,
-        instance="i",
-        epoch=epoch,
-        last_seq=last_seq,
-        end_us=end_us,
-        cause=cause,
+        camera_id="cam-1", at_us=end_us, instance="i", epoch=epoch, last_seq=last_seq, end_us=end_us, cause=cause
     )
     return replace(event, **fields)
 

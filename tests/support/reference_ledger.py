@@ -6,15 +6,7 @@ It shares no code with districam_common.ledger.ledger; unit tests compare the tw
 from collections.abc import Iterable
 from itertools import pairwise
 
-from districam_common.contract.events import (
-    Camera,
-    CameraEvent,
-    Connected,
-    FootageExpired,
-    Lost,
-    Refused,
-    Shed,
-)
+from districam_common.contract.events import Camera, CameraEvent, Connected, FootageExpired, Lost, Refused, Shed
 from districam_common.contract.segment_array import IndexEntry
 from districam_common.ledger.causes import LoggedEvent
 from support.histories import History

@@ -93,10 +93,7 @@ class Scenario:
 
     def playlist_url(self, camera_id: str) -> str:
         """Playlist of everything stored of the camera."""
-        window = {
-            "from": format_instant(self.began_us),
-            "to": format_instant(self.ended_us[camera_id] + 2_000_000),
-        }
+        window = {"from": format_instant(self.began_us), "to": format_instant(self.ended_us[camera_id] + 2_000_000)}
         return f"{self.api_url}/v1/cameras/{camera_id}/playlist.m3u8?{urlencode(window)}"
 
     def gaps(self, camera_id: str) -> list[TimelineState]:

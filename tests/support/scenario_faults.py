@@ -117,11 +117,7 @@ FAULT_CASES = {
         libav_cause="camera_unreachable",
     ),
     "drip": FaultCase(
-        f"@0+{REFUSED_S}",
-        "source_silent",
-        2,
-        REFUSED_S + OPEN_S + MAX_RETRY_S + KEYFRAME_WAIT_S,
-        min_epochs=1,
+        f"@0+{REFUSED_S}", "source_silent", 2, REFUSED_S + OPEN_S + MAX_RETRY_S + KEYFRAME_WAIT_S, min_epochs=1
     ),
     "redirect": FaultCase("@0+60", min_epochs=1),
     "ahead": FaultCase(f"@{FAULT_AT_S}+3600", min_epochs=1),
@@ -155,11 +151,7 @@ def _fault(name: str, reader: RtspReader) -> Fault:
 CAMERAS = [
     *(
         SimCamera(
-            faulty_camera_id(name, reader),
-            CLIP,
-            other_clip=trial.other_clip,
-            start_offset_s=0,
-            behavior=trial.behavior,
+            faulty_camera_id(name, reader), CLIP, other_clip=trial.other_clip, start_offset_s=0, behavior=trial.behavior
         )
         for name, reader in CASES
         for trial in [FAULT_CASES[name]]

@@ -74,11 +74,7 @@ def contents(found: list[Record]) -> dict[str, bytes]:
     """Key, headers and value of each record."""
     return {
         f"{one.topic}/{one.partition}/{one.offset}": b"\n".join(
-            [
-                one.key or b"",
-                *(name.encode() + b": " + (value or b"") for name, value in one.headers),
-                one.value or b"",
-            ]
+            [one.key or b"", *(name.encode() + b": " + (value or b"") for name, value in one.headers), one.value or b""]
         )
         for one in found
     }

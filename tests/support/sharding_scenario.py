@@ -21,14 +21,7 @@ from districam_devkit.demo.report import (
     read_sent_pictures,
     wait_until_settled,
 )
-from districam_devkit.pipeline import (
-    FAST_SETTLE_SETTINGS,
-    Pipeline,
-    Service,
-    apply_cameras,
-    prepare,
-    services_running,
-)
+from districam_devkit.pipeline import FAST_SETTLE_SETTINGS, Pipeline, Service, apply_cameras, prepare, services_running
 from districam_devkit.servers import Servers, kafka, seaweedfs, valkey
 from districam_devkit.servers.ports import pick_free_ports
 from districam_devkit.servers.process import Child
@@ -38,15 +31,7 @@ from fault import proxy
 from fault.proxy import Proxy
 
 FPS, GOP_S, SEGMENT_S, LINGER_S, SESSION_S = 10, 1, 4, 7, 8
-CLIP = {
-    "codec": "h264",
-    "width": 160,
-    "height": 96,
-    "fps": FPS,
-    "seconds": 4,
-    "gop_s": GOP_S,
-    "bitrate": 60_000,
-}
+CLIP = {"codec": "h264", "width": 160, "height": 96, "fps": FPS, "seconds": 4, "gop_s": GOP_S, "bitrate": 60_000}
 IDS = [f"cam-{number:02d}" for number in range(1, 31)]
 SINGLE_CLIENT_IDS = IDS[::3]
 """Cameras that accept a single client."""
@@ -354,11 +339,7 @@ async def _end(cluster: ShardingCluster) -> None:
 
 
 async def _collect_result(
-    pipeline: Pipeline,
-    name: str,
-    sent: list[SentPicture],
-    states: list[TimelineState],
-    objects: list[StoredObject],
+    pipeline: Pipeline, name: str, sent: list[SentPicture], states: list[TimelineState], objects: list[StoredObject]
 ) -> CameraResult:
     own = [one for one in objects if one.key.startswith(f"{name}/")]
     from_us, to_us = sent[0].sent_us - 2_000_000, now_us()

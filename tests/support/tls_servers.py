@@ -46,27 +46,9 @@ def certificate(folder: Path, signer: KeyPair, name: str, *, expired: bool = Fal
     )
     extra.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     _openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", pair.key, "-out", request)
-    words: tuple[str | Path, ...] = (
-        "x509",
-        "-req",
-        "-in",
-        request,
-        "-CA",
-        signer.certificate,
-        "-CAkey",
-        signer.key,
-    )
+    words: tuple[str | Path, ...] = ("x509", "-req", "-in", request, "-CA", signer.certificate, "-CAkey", signer.key)
     # Debian 12's openssl accepts no dates: a negative validity makes an expired certificate.
-    _openssl(
-        *words,
-        "-CAcreateserial",
-        "-extfile",
-        extra,
-        "-days",
-        "-1" if expired else "2",
-        "-out",
-        pair.certificate,
-    )
+    _openssl(*words, "-CAcreateserial", "-extfile", extra, "-days", "-1" if expired else "2", "-out", pair.certificate)
     return pair
 
 

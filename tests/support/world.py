@@ -13,15 +13,7 @@ from districam_common.contract.events import Camera, SegmentStored
 from districam_common.contract.media import Fragment
 from districam_common.ledger.ledger import LedgerInputs, State, ledger
 from support.world_broker import PARTITIONS, Broker, Bucket, CorruptFragment
-from support.world_cameras import (
-    TICK_US,
-    WORLD_START_US,
-    FragmentContent,
-    S,
-    SimulatedCamera,
-    contents,
-    tick_us,
-)
+from support.world_cameras import TICK_US, WORLD_START_US, FragmentContent, S, SimulatedCamera, contents, tick_us
 from support.world_faults import Fault, FaultPlan, Kind, truncated_tail_s
 from support.world_index import Indexer
 from support.world_ingest import BrokerLink, Ingest, SimulatedHostClock

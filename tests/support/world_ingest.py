@@ -103,12 +103,7 @@ class SimulatedSendQueue:
         self._queues[names.partition_of(camera_id, PARTITIONS)].append(event)
 
     def send(
-        self,
-        broker: Broker,
-        clock: SimulatedHostClock,
-        rng: Random,
-        *,
-        unreachable_partitions: Container[int],
+        self, broker: Broker, clock: SimulatedHostClock, rng: Random, *, unreachable_partitions: Container[int]
     ) -> None:
         """Sends queued records, except to `unreachable_partitions` of `fragments`."""
         for partition, queue in self._queues.items():

@@ -10,14 +10,7 @@ from districam_common.contract.events import DeadLetter, Lost
 from districam_common.contract.media import Fragment, FragmentInfo
 from districam_common.contract.segment_array import LOSSY
 from districam_common.ledger.causes import LoggedEvent
-from districam_common.ledger.cover import (
-    Run,
-    RunPiece,
-    run_cover,
-    runs_of,
-    segment_cover,
-    unexplained_overlaps,
-)
+from districam_common.ledger.cover import Run, RunPiece, run_cover, runs_of, segment_cover, unexplained_overlaps
 from districam_common.ledger.intervals import Interval, intersects, merge, merge_arrays
 from districam_common.ledger.ledger import State
 from districam_indexer.core.operations import to_batch
@@ -171,10 +164,7 @@ def check_stored_pictures_are_decodable(world: World) -> None:
         truth, stored = world.truth[name], Clip(world, name).stored_pictures()
         in_log = _logged(world, name) | {
             one
-            for f in [
-                *world.corrupt_fragments(name),
-                *(f for link in world.links for f in link.corrupted_fragments),
-            ]
+            for f in [*world.corrupt_fragments(name), *(f for link in world.links for f in link.corrupted_fragments)]
             for one in _pictures(f)
         }
         stored_keys = {(recorded.epoch, number) for number, found in stored.items() for recorded in found}
@@ -211,10 +201,7 @@ def check_stored_is_recorded(world: World) -> None:
         lost = world.unrecoverable() | world.effect_log.lost_by_bug
         for fragment in world.fragments(name):
             info = fragment.info
-            if (
-                info.epoch,
-                info.seq,
-            ) in lost or not WORLD_START_US <= info.start_us <= info.end_us < CHECKED_UNTIL_US:
+            if (info.epoch, info.seq) in lost or not WORLD_START_US <= info.start_us <= info.end_us < CHECKED_UNTIL_US:
                 continue
             found = _state(states, info.start_us)
             assert found.state == "recorded", (

@@ -82,10 +82,7 @@ class Recorder:
 
     def __init__(self, broker: Broker, bucket: Bucket, effect_log: EffectLog, rng: Random, monotonic_us: int) -> None:
         self._broker, self._bucket, self._effect_log, self._rng = broker, bucket, effect_log, rng
-        self._broker_liveness, self._clock = (
-            [BrokerLiveness(SESSION_US) for _ in range(PARTITIONS)],
-            BrokerClock(),
-        )
+        self._broker_liveness, self._clock = ([BrokerLiveness(SESSION_US) for _ in range(PARTITIONS)], BrokerClock())
         self._dropped: set[int] = set()
         self._round_us = monotonic_us
         self._handlers = [_Handler(n, self._log_of(n, monotonic_us)) for n in range(PARTITIONS)]

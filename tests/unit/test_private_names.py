@@ -152,18 +152,9 @@ def test_each_listed_module_checks_the_library_version_at_import(module: str) ->
         ("from aiokafka.util import _x", {"_x"}),
         ("from aiokafka._private import x", {"_private"}),
         ("getattr(consumer, '_fetcher', None)", {"_fetcher"}),
-        (
-            "import aiokafka\nclass A(aiokafka.AIOKafkaProducer):\n def f(self): return self._sender",
-            {"_sender"},
-        ),
-        (
-            "from aiokafka import AIOKafkaConsumer as C\nclass A(C):\n def _wait_topics(self): ...",
-            {"_wait_topics"},
-        ),
-        (
-            "from aiokafka import AIOKafkaConsumer as C\nclass A(C):\n def f(self): self._fetcher = 1",
-            {"_fetcher"},
-        ),
+        ("import aiokafka\nclass A(aiokafka.AIOKafkaProducer):\n def f(self): return self._sender", {"_sender"}),
+        ("from aiokafka import AIOKafkaConsumer as C\nclass A(C):\n def _wait_topics(self): ...", {"_wait_topics"}),
+        ("from aiokafka import AIOKafkaConsumer as C\nclass A(C):\n def f(self): self._fetcher = 1", {"_fetcher"}),
         ("class A:\n def __init__(self, b): self._x = b._x", set[str]()),
         ("parts._replace(a=1)", set[str]()),
     ],

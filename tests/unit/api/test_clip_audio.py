@@ -3,13 +3,7 @@ from dataclasses import replace
 import pytest
 
 from districam_api.core.clip_audio import NO_AUDIO, AudioRetimer, parse_audio
-from districam_api.core.clip_fragments import (
-    ClipMuxer,
-    FragmentParser,
-    FragmentSplitter,
-    StoredFragment,
-    trim_to,
-)
+from districam_api.core.clip_fragments import ClipMuxer, FragmentParser, FragmentSplitter, StoredFragment, trim_to
 from districam_common.contract.ticks import to_us
 from districam_common.mp4 import boxes as mp4
 from districam_common.mp4.writer import AudioSample

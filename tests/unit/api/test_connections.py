@@ -212,8 +212,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     pair = tls_servers.certificate(folder, signer, "api")
     trust = ssl.create_default_context(cafile=signer.certificate)
     return Tls(
-        {"tls_cert_file": pair.certificate, "tls_key_file": pair.key},
-        {"ssl": trust, "server_hostname": "localhost"},
+        {"tls_cert_file": pair.certificate, "tls_key_file": pair.key}, {"ssl": trust, "server_hostname": "localhost"}
     )
 
 

@@ -1,12 +1,6 @@
 import pytest
 
-from districam_api.core.deadlines import (
-    MIN_PROGRESS_BYTES,
-    ConnectionDeadline,
-    Deadlines,
-    Phase,
-    TimeoutCause,
-)
+from districam_api.core.deadlines import MIN_PROGRESS_BYTES, ConnectionDeadline, Deadlines, Phase, TimeoutCause
 
 S = 1_000_000
 PATIENCE = Deadlines(request_us=10 * S, reader_us=60 * S)
@@ -23,20 +17,11 @@ def test_head_and_body_deadlines_are_not_extended_by_slow_progress(phase: Phase)
     looks: list[tuple[float, Phase, int]] = [(n, phase, 0) for n in range(10)]
     assert seen(*looks) == [None] * 10
     first_s = 0 if phase == "head" else 3
-    assert seen((first_s, phase, 0), (first_s + 9.9, phase, 0), (first_s + 10, phase, 0)) == [
-        None,
-        None,
-        phase,
-    ]
+    assert seen((first_s, phase, 0), (first_s + 9.9, phase, 0), (first_s + 10, phase, 0)) == [None, None, phase]
 
 
 def test_the_body_deadline_starts_when_the_head_is_complete():
-    assert seen((9, "head", 0), (9.5, "body", 0), (19, "body", 0), (20, "body", 0)) == [
-        None,
-        None,
-        None,
-        "body",
-    ]
+    assert seen((9, "head", 0), (9.5, "body", 0), (19, "body", 0), (20, "body", 0)) == [None, None, None, "body"]
 
 
 def test_our_own_response_has_no_deadline():
@@ -52,11 +37,7 @@ def test_the_next_request_has_its_own_deadline():
 
 
 def test_a_client_that_reads_nothing_times_out():
-    assert seen((5, "answer", 500_000), (64, "answer", 500_000), (65, "answer", 500_000)) == [
-        None,
-        None,
-        "reader",
-    ]
+    assert seen((5, "answer", 500_000), (64, "answer", 500_000), (65, "answer", 500_000)) == [None, None, "reader"]
 
 
 @pytest.mark.parametrize("phase", ["head", "body", "answer"])
@@ -89,10 +70,5 @@ def test_draining_the_buffer_between_two_checks_is_progress_even_if_it_is_refill
 
 
 def test_no_request_deadline_runs_while_a_response_is_being_read():
-    looks: list[tuple[float, Phase, int]] = [
-        (1, "answer", 50),
-        (2, "head", 50),
-        (30, "head", 50),
-        (31, "head", 0),
-    ]
+    looks: list[tuple[float, Phase, int]] = [(1, "answer", 50), (2, "head", 50), (30, "head", 50), (31, "head", 0)]
     assert seen(*looks, (39.9, "head", 0), (40, "head", 0)) == [None] * 5 + ["head"]

@@ -49,11 +49,7 @@ def test_totals_without_an_epoch_cover_the_whole_window():
 
 
 HOLE = [entry(A, 0, 0, 0, 10 * S), entry(B, 0, 0, round(10.4 * S), 20 * S)]
-CHANGE: list[CameraEvent] = [
-    connected(A, 0),
-    lost(A, 0, 10 * S, "stream_changed"),
-    connected(B, round(10.4 * S)),
-]
+CHANGE: list[CameraEvent] = [connected(A, 0), lost(A, 0, 10 * S, "stream_changed"), connected(B, round(10.4 * S))]
 
 
 @pytest.mark.correctness

@@ -39,8 +39,7 @@ def test_a_circle_is_parsed_from_three_numbers():
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "10,106", "10,106,1,1", "a,b,c", "91,0,1", "0,181,1", "0,0,-1", "nan,0,1", "0,0,inf", "0,0,nan"],
+    "text", ["", "10,106", "10,106,1,1", "a,b,c", "91,0,1", "0,181,1", "0,0,-1", "nan,0,1", "0,0,inf", "0,0,nan"]
 )
 def test_an_invalid_circle_is_refused_with_advice(text: str):
     with pytest.raises(InvalidParameter) as refused:

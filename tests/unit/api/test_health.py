@@ -32,12 +32,7 @@ def lost(seconds: float, cause: Cause = "camera_unreachable", *, epoch: str = "e
 
 def refused(seconds: float, retry_s: float = 30) -> LoggedEvent:
     event = Refused(
-        camera_id="cam-1",
-        at_us=ago(seconds),
-        instance="i",
-        cause="auth_failed",
-        detail="401",
-        next_retry_s=retry_s,
+        camera_id="cam-1", at_us=ago(seconds), instance="i", cause="auth_failed", detail="401", next_retry_s=retry_s
     )
     return LoggedEvent(event)
 

@@ -27,22 +27,10 @@ CAMERA = Camera(
     updated_us=AT_US,
 )
 LOST = StreamHealth(
-    camera=CAMERA,
-    state="lost",
-    cause="auth_failed",
-    detail="401",
-    since_us=AT_US,
-    last_end_us=AT_US - 3_500_000,
+    camera=CAMERA, state="lost", cause="auth_failed", detail="401", since_us=AT_US, last_end_us=AT_US - 3_500_000
 )
 ENTRY = IndexEntry(
-    epoch=EPOCH,
-    first_seq=0,
-    last_seq=4,
-    start_us=AT_US,
-    end_us=AT_US + 10_000_000,
-    bytes=5000,
-    init_bytes=700,
-    flags=3,
+    epoch=EPOCH, first_seq=0, last_seq=4, start_us=AT_US, end_us=AT_US + 10_000_000, bytes=5000, init_bytes=700, flags=3
 )
 
 
@@ -56,10 +44,7 @@ def test_a_timeline_has_the_window_the_states_and_the_totals():
     out = responses.timeline("cam-1", window, states, SAIGON)
     schemas.Timeline.model_validate(out)
     assert (out["recorded_s"], out["gap_s"], out["pending_s"]) == (10, 2.5, 7.5)
-    assert (out["from"], out["from_local"]) == (
-        "2026-11-24T12:00:00.000000Z",
-        "2026-11-24T19:00:00.000000+07:00",
-    )
+    assert (out["from"], out["from_local"]) == ("2026-11-24T12:00:00.000000Z", "2026-11-24T19:00:00.000000+07:00")
     assert (out["to"], out["tz"]) == ("2026-11-24T12:00:20.000000Z", "Asia/Ho_Chi_Minh")
     assert out["states"][1] == {
         "state": "gap",
@@ -90,13 +75,7 @@ def test_a_camera_has_its_record_and_its_health():
 
 def test_a_camera_in_full_has_its_profile():
     profile = Profile(
-        camera_id="cam-1",
-        at_us=AT_US,
-        instance="host-1",
-        codecs="hvc1",
-        width=1920,
-        height=1080,
-        defects=("no SR",),
+        camera_id="cam-1", at_us=AT_US, instance="host-1", codecs="hvc1", width=1920, height=1080, defects=("no SR",)
     )
     out = responses.camera_detail(LOST, profile, SAIGON)
     schemas.CameraInFull.model_validate(out)
@@ -110,10 +89,7 @@ def test_streams_lists_each_camera_that_is_not_deleted():
     lines = [responses.stream(one, AT_US, SAIGON) for one in responses.not_deleted([LOST, bare, gone])]
     out = responses.streams(lines, AT_US, SAIGON)
     schemas.Streams.model_validate(out)
-    assert [(line["camera_id"], line["age_s"]) for line in out["streams"]] == [
-        ("cam-1", 3.5),
-        ("cam-2", None),
-    ]
+    assert [(line["camera_id"], line["age_s"]) for line in out["streams"]] == [("cam-1", 3.5), ("cam-2", None)]
     assert [line["place"] for line in out["streams"]] == ["Đường Nguyễn Huệ", None]
 
 

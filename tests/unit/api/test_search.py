@@ -16,13 +16,7 @@ CAMERA = Camera(
 
 @pytest.mark.parametrize(
     ("text", "plain"),
-    [
-        ("Đường", "duong"),
-        ("NGUYỄN HUỆ", "nguyen hue"),
-        ("Nguye\u0302\u0303n", "nguyen"),
-        ("ĐẶNG", "dang"),
-        ("", ""),
-    ],
+    [("Đường", "duong"), ("NGUYỄN HUỆ", "nguyen hue"), ("Nguye\u0302\u0303n", "nguyen"), ("ĐẶNG", "dang"), ("", "")],
 )
 def test_case_and_diacritics_are_ignored(text: str, plain: str):
     assert normalize_text(text) == plain

@@ -78,11 +78,7 @@ async def test_over_https_hsts_is_set(tmp_path: Path):
 
 
 async def test_an_allowed_origin_may_read_playlists_and_media_only(tmp_path: Path):
-    shared = {
-        "/v1/media/x": "cross-origin",
-        "/v1/cameras/x/playlist.m3u8": "cross-origin",
-        "/v1/new": "same-origin",
-    }
+    shared = {"/v1/media/x": "cross-origin", "/v1/cameras/x/playlist.m3u8": "cross-origin", "/v1/new": "same-origin"}
     for origins in ([], [WALL]):
         async with client(tmp_path, key="", allowed_origins=origins) as http:
             for path, expected in shared.items():

@@ -66,10 +66,7 @@ def test_behind_a_proxy_keys_are_required(tmp_path: Path):
 
 def test_a_trusted_proxy_that_is_not_a_network_is_named(tmp_path: Path):
     for other in ("nginx", "10.0.3.7/24", "10.0.3.0/33", ""):
-        given = {
-            "DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY),
-            "DISTRICAM_API__TRUSTED_PROXIES": f'["{other}"]',
-        }
+        given = {"DISTRICAM_API__KEYS_FILE": keys_file(tmp_path, KEY), "DISTRICAM_API__TRUSTED_PROXIES": f'["{other}"]'}
         with pytest.raises(SettingsError, match=r"DISTRICAM_API__TRUSTED_PROXIES: .*is not a network.*10\.0\.3\.0/24"):
             load(Settings, given)
 

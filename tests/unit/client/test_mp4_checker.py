@@ -31,10 +31,7 @@ def fragment(seconds: int, size: int = 100, run: Sequence[int] = ()) -> bytes:
     flags = integer(0x01 | 0x100 | 0x200 | 0x800, 3)
     rows = b"".join(integer(ticks) + bytes(8) for ticks in run)
     trafs = box(b"traf", inside + (box(b"trun", b"\0" + flags + integer(len(run)) + bytes(4) + rows) if run else b""))
-    late = [
-        full(b"tfdt", integer(10**9, 8), version=1),
-        box(b"trun", b"\0\0\1\0" + integer(1) + integer(10**9)),
-    ]
+    late = [full(b"tfdt", integer(10**9, 8), version=1), box(b"trun", b"\0\0\1\0" + integer(1) + integer(10**9))]
     trafs += box(b"traf", full(b"tfhd", bytes(4)) + b"".join(late)) if run else b""
     return box(b"moof", full(b"mfhd", bytes(4)) + trafs) + box(b"mdat", bytes(size))
 

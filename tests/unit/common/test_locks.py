@@ -53,13 +53,7 @@ async def test_a_put_with_a_lock_sends_object_lock_headers() -> None:
 
 @pytest.mark.parametrize(
     "code",
-    [
-        "InvalidRequest",
-        "InvalidArgument",
-        "AccessDenied",
-        "NotImplemented",
-        "ObjectLockConfigurationNotFoundError",
-    ],
+    ["InvalidRequest", "InvalidArgument", "AccessDenied", "NotImplemented", "ObjectLockConfigurationNotFoundError"],
 )
 async def test_an_error_that_may_be_due_to_the_lock_raises_lock_refused(code: str) -> None:
     """Stores use different codes for a bucket without object lock, a date in the past, a missing permission."""
@@ -116,10 +110,7 @@ async def test_any_other_delete_error_is_retriable() -> None:
 @pytest.mark.parametrize(
     ("response", "until_us"),
     [
-        (
-            S3Response(200, b"", {"x-amz-object-lock-retain-until-date": "2026-11-24T14:47:00Z"}),
-            1_795_531_620_000_000,
-        ),
+        (S3Response(200, b"", {"x-amz-object-lock-retain-until-date": "2026-11-24T14:47:00Z"}), 1_795_531_620_000_000),
         (
             S3Response(200, b"", {"x-amz-object-lock-retain-until-date": "2026-11-24T14:47:00.654Z"}),
             1_795_531_620_654_000,

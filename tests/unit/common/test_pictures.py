@@ -25,13 +25,7 @@ from hypothesis import strategies as st
 from districam_common.pictures.annex_b import to_annex_b
 from districam_common.pictures.decoder_pool import DecoderExitedError, DecoderPool, DecoderTimeoutError
 from districam_common.pictures.decoder_process import MAX_JPEG_PIXELS, MAX_PIXELS
-from districam_common.pictures.messages import (
-    BadMessageError,
-    MessageHead,
-    decode_head,
-    decode_lengths,
-    encode_message,
-)
+from districam_common.pictures.messages import BadMessageError, MessageHead, decode_head, decode_lengths, encode_message
 
 pytestmark = pytest.mark.hostile
 WAIT_S = 20.0
@@ -228,11 +222,7 @@ def test_a_sandboxed_process_has_no_files_network_or_processes(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         completed = subprocess.run(
-            [sys.executable, "-c", CONFINED, str(secret), port],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
+            [sys.executable, "-c", CONFINED, str(secret), port], capture_output=True, text=True, timeout=30, check=True
         )
     has_landlock, opens, writes, takes, connects = (part == "1" for part in completed.stdout.split())
     assert writes

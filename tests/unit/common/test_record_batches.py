@@ -74,10 +74,7 @@ class Log:
 
     def _last(self, n: int) -> int:
         """The last offset by the batch's header."""
-        (offset,), (delta,) = (
-            struct.unpack_from(">q", self.batches[n]),
-            struct.unpack_from(">i", self.batches[n], 23),
-        )
+        (offset,), (delta,) = (struct.unpack_from(">q", self.batches[n]), struct.unpack_from(">i", self.batches[n], 23))
         return offset + delta
 
 
@@ -196,9 +193,7 @@ def test_a_corrupt_leader_epoch_has_no_effect():
 
 
 @given(
-    st.lists(st.integers(1, 4), min_size=1, max_size=12),
-    st.sets(st.integers(0, 11), max_size=4),
-    st.integers(200, 900),
+    st.lists(st.integers(1, 4), min_size=1, max_size=12), st.sets(st.integers(0, 11), max_size=4), st.integers(200, 900)
 )
 def test_each_offset_is_returned_once_whichever_batches_are_corrupt(counts: list[int], spoilt: set[int], room: int):
     offsets = [sum(counts[:n]) for n in range(len(counts))]

@@ -59,8 +59,7 @@ class Broker:
 
     def continuity(self) -> TruncationDetector:
         client = SimpleNamespace(
-            cluster=SimpleNamespace(leader_for_partition=_leader, _partitions=self.leaders),
-            _conns=_Conns(self),
+            cluster=SimpleNamespace(leader_for_partition=_leader, _partitions=self.leaders), _conns=_Conns(self)
         )
         return TruncationDetector(cast("AIOKafkaConsumer", SimpleNamespace(_client=client)), self.look)
 

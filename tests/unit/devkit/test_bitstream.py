@@ -16,10 +16,7 @@ from districam_devkit.simcam.clips import Footage, footage_file, open_clip
 
 CODECS: tuple[Codec, ...] = ("h264", "hevc")
 SLICES = {"h264": b"\x65\x88\x84", "hevc": b"\x26\x01\xaf"}
-SETS = {
-    "h264": [b"\x67\x42\x00\x1e", b"\x68\xce"],
-    "hevc": [b"\x40\x01\x0c", b"\x42\x01\x01", b"\x44\x01\xc1"],
-}
+SETS = {"h264": [b"\x67\x42\x00\x1e", b"\x68\xce"], "hevc": [b"\x40\x01\x0c", b"\x42\x01\x01", b"\x44\x01\xc1"]}
 
 numbers = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 2, 3, 0x000003, 0x00000300000001]))
 camera_ids = st.from_regex(r"\A[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -89,10 +86,7 @@ def _segment(running: list[tuple[int, int, str]]) -> tuple[bytes, list[tuple[boo
     sink = io.BytesIO()
     options = {"movflags": "empty_moov+default_base_moof+frag_keyframe+skip_trailer"}
     packets: list[tuple[bool, int, int]] = []
-    with (
-        av.open(str(footage_file("bikes"))) as source,
-        av.open(sink, "w", format="mp4", options=options) as target,
-    ):
+    with av.open(str(footage_file("bikes"))) as source, av.open(sink, "w", format="mp4", options=options) as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(source.streams.video[0]):
             if packet.pts is None or packet.dts is None:

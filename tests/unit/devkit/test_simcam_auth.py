@@ -2,14 +2,7 @@ import base64
 
 import pytest
 
-from districam_devkit.simcam.auth import (
-    Algorithm,
-    Credentials,
-    Digest,
-    challenges,
-    digest_response,
-    is_authorized,
-)
+from districam_devkit.simcam.auth import Algorithm, Credentials, Digest, challenges, digest_response, is_authorized
 
 RFC_2617 = Digest(
     "Mufasa",
@@ -36,12 +29,7 @@ RFC_7616 = Digest(
     [
         (RFC_2617, "Circle Of Life", "MD5", "6629fae49393a05397450978507c4ef1"),
         (RFC_7616, "Circle of Life", "MD5", "8ca523f5e9506fed4657c9700eebdbec"),
-        (
-            RFC_7616,
-            "Circle of Life",
-            "SHA-256",
-            "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
-        ),
+        (RFC_7616, "Circle of Life", "SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
     ],
 )
 def test_the_rfc_examples(digest: Digest, password: str, algorithm: Algorithm, response: str):

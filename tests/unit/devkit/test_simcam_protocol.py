@@ -6,12 +6,7 @@ from hypothesis import strategies as st
 
 from districam_devkit.simcam.clips import Footage, open_clip
 from districam_devkit.simcam.faults import Fault, parse_fault
-from districam_devkit.simcam.protocol import (
-    ProtocolError,
-    Request,
-    RequestParser,
-    interleaved_channels,
-)
+from districam_devkit.simcam.protocol import ProtocolError, Request, RequestParser, interleaved_channels
 from districam_devkit.simcam.sdp import describe
 
 STREAM = (

@@ -3,13 +3,7 @@
 from districam_common.contract import names, segment_array
 from districam_common.contract.events import Lost
 from districam_common.ledger.causes import LoggedEvent
-from districam_indexer.core.comparison import (
-    Findings,
-    array_from_members,
-    count_copies,
-    diff_members,
-    overlapping_us,
-)
+from districam_indexer.core.comparison import Findings, array_from_members, count_copies, diff_members, overlapping_us
 from support.announcements import EPOCHS, NOON_US, S, segment
 
 

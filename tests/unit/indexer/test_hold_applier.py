@@ -16,12 +16,7 @@ from districam_common.runtime.health import Health
 from districam_common.s3.blobs import ObjectNotFound
 from districam_common.s3.versioned_bucket import ObjectVersion
 from districam_indexer.core.hold_rules import AnnouncedIntervals
-from districam_indexer.hold_applier import (
-    REQUESTS_PER_HOLD,
-    REQUESTS_PER_ROUND,
-    RESCAN_REQUESTS_PER_ROUND,
-    HoldApplier,
-)
+from districam_indexer.hold_applier import REQUESTS_PER_HOLD, REQUESTS_PER_ROUND, RESCAN_REQUESTS_PER_ROUND, HoldApplier
 from support.announcements import NOON_US, S, segment
 
 if TYPE_CHECKING:
@@ -206,9 +201,7 @@ async def test_a_round_is_bounded_for_any_number_of_holds_and_each_has_its_turn(
 
 
 @pytest.mark.parametrize("error", [Retriable("503"), Fatal("403"), ObjectNotFound("gone")])
-async def test_a_version_that_cannot_be_held_does_not_affect_the_others(
-    error: DistricamError,
-) -> None:
+async def test_a_version_that_cannot_be_held_does_not_affect_the_others(error: DistricamError) -> None:
     """A failed task of a TaskGroup raises an exception group, which `except Retriable` would not catch."""
     world = World([hold("a", "cam-1"), hold("b", "cam-2")])
     world.store("cam-1", NOON_US, NOON_US + 20 * S)

@@ -51,11 +51,7 @@ def test_a_parsed_page_equals_the_plans_of_its_objects(some: Sequence[IndexEntry
     read = ListingParser("cam-1", now_us=now_us).parse_page(page)
     batch = build_batch("cam-1", read)
     wanted = to_batch(operation for one in some for operation in plan_entry("cam-1", one, now_us=now_us))
-    assert (batch.scored, batch.max_scores, batch.members) == (
-        wanted.scored,
-        wanted.max_scores,
-        wanted.members,
-    )
+    assert (batch.scored, batch.max_scores, batch.members) == (wanted.scored, wanted.max_scores, wanted.members)
     assert bits(batch) == bits(wanted)
     assert {key for _, key in read.epoch_objects} == {names.epochs_key("cam-1", one.start_us) for one in some}
     assert read.objects == len(some)

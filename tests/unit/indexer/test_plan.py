@@ -10,34 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common.contract import names, segment_array, wire
-from districam_common.contract.events import (
-    Camera,
-    FootageExpired,
-    PartitionTruncated,
-    SegmentStored,
-    StreamEvent,
-)
+from districam_common.contract.events import Camera, FootageExpired, PartitionTruncated, SegmentStored, StreamEvent
 from districam_common.contract.media import Still
 from districam_common.contract.names import HOUR_US
 from districam_common.errors import Rejected
 from districam_common.index import indexed_camera
-from districam_indexer.core.operations import (
-    AddMember,
-    AddScored,
-    Operation,
-    RaiseScore,
-    SetBits,
-    SetField,
-    to_batch,
-)
-from districam_indexer.core.plan import (
-    is_covered,
-    plan_camera,
-    plan_entry,
-    plan_event,
-    plan_still,
-    plan_stored,
-)
+from districam_indexer.core.operations import AddMember, AddScored, Operation, RaiseScore, SetBits, SetField, to_batch
+from districam_indexer.core.plan import is_covered, plan_camera, plan_entry, plan_event, plan_still, plan_stored
 from support.announcements import EPOCHS, NOON_US, S, connected, lost, segment
 
 
@@ -97,18 +76,7 @@ def under_its_key(stored: SegmentStored) -> SegmentStored:
         replace(segment(), start_us=-1),
         replace(segment(), end_us=1 << 60),
     ],
-    ids=[
-        "key",
-        "camera",
-        "epoch",
-        "init",
-        "seq",
-        "seqs reversed",
-        "reversed",
-        "too long",
-        "before 1970",
-        "too late",
-    ],
+    ids=["key", "camera", "epoch", "init", "seq", "seqs reversed", "reversed", "too long", "before 1970", "too late"],
 )
 def test_segments_that_the_index_cannot_represent_are_rejected(broken: SegmentStored):
     with pytest.raises(Rejected):

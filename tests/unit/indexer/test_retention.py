@@ -440,10 +440,7 @@ def test_expired_intervals_survive_the_eviction_of_events(some: list[tuple[int, 
 @pytest.mark.parametrize("rounds", [1, 5])
 def test_each_rounds_expired_event_covers_the_earlier_ones_which_are_evicted(rounds: int) -> None:
     members = [
-        (
-            b"%d" % n,
-            LoggedEvent(expired_event(*ranges_to_expire(0, (n + 1) * HOUR_US, [])[0], at_us=n * HOUR_US)),
-        )
+        (b"%d" % n, LoggedEvent(expired_event(*ranges_to_expire(0, (n + 1) * HOUR_US, [])[0], at_us=n * HOUR_US)))
         for n in range(rounds)
     ]
     assert len(obsolete_events(members, 0)) == rounds - 1

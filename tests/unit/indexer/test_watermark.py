@@ -63,10 +63,7 @@ class World:
         return set(lasts) - self.truncated
 
     async def advance_watermarks(
-        self,
-        decide: Callable[[Mapping["TopicPartition", int], Mapping[int, int]], Mapping[int, int]],
-        *,
-        build: str,
+        self, decide: Callable[[Mapping["TopicPartition", int], Mapping[int, int]], Mapping[int, int]], *, build: str
     ) -> None:
         assert build == "first"
         self.written |= decide(self.applied, self.written)
@@ -123,10 +120,7 @@ async def test_expired_events_during_an_update_hold_the_watermark_back():
 async def test_an_index_built_for_another_number_of_partitions_is_not_updated():
     world = World()
     await watermark.update_watermarks(
-        cast("Dependencies", SimpleNamespace(writer=world)),
-        cast("KafkaInspector", world),
-        build="first",
-        partitions=2,
+        cast("Dependencies", SimpleNamespace(writer=world)), cast("KafkaInspector", world), build="first", partitions=2
     )
     assert world.written == {}
 

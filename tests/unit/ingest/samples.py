@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 BASELINE = (bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"), bytes.fromhex("68ce0fc8"))
 FULL_HD = (bytes.fromhex("6742c028da01e0089f961000000300100000030320f1832a"), bytes.fromhex("68ce0fc8"))
-B_FRAMES = (
-    bytes.fromhex("6764000dacd941519e227840000003004000000c83c50a6580"),
-    bytes.fromhex("68ebe3cb22c0"),
-)
+B_FRAMES = (bytes.fromhex("6764000dacd941519e227840000003004000000c83c50a6580"), bytes.fromhex("68ebe3cb22c0"))
 YUV444 = (bytes.fromhex("67f4000c9196405067e361000003000100000300320f142a48"), bytes.fromhex("68ebc3c44844"))
 INTERLACED_HRD = (
     bytes.fromhex("6764001eacd940b424d08000000300800000193020007a12000f425261807c50a658"),
@@ -65,12 +62,7 @@ def picture(
 
 
 def unit(
-    start_us: int,
-    *,
-    key: bool = False,
-    size: int = 100,
-    pts: int | None = None,
-    dts: int | None = None,
+    start_us: int, *, key: bool = False, size: int = 100, pts: int | None = None, dts: int | None = None
 ) -> AccessUnit:
     """An access unit whose decode time corresponds to `start_us`."""
     dts = start_us * 9 // 100 if dts is None else dts

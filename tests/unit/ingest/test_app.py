@@ -12,9 +12,7 @@ from districam_ingest.clocks.kernel_clock import KernelClock
 from districam_ingest.settings import Settings
 
 
-async def test_without_kafka_the_kernel_clock_is_exported_and_a_stop_is_obeyed(
-    monkeypatch: pytest.MonkeyPatch,
-):
+async def test_without_kafka_the_kernel_clock_is_exported_and_a_stop_is_obeyed(monkeypatch: pytest.MonkeyPatch):
     """Otherwise `districam_ingest_host_clock_synchronized` stays 0, and HostClockUnsynchronized fires if Kafka is down."""
     exported = asyncio.Event()
 

@@ -9,27 +9,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from districam_common.contract.events import (
-    Camera,
-    ClockStep,
-    Connected,
-    Lost,
-    Profile,
-    Refused,
-    Shed,
-    StreamEvent,
-)
+from districam_common.contract.events import Camera, ClockStep, Connected, Lost, Profile, Refused, Shed, StreamEvent
 from districam_common.contract.media import Fragment
 from districam_common.runtime.credentials import Credential
 from districam_ingest.fleet.camera_worker import CameraWorker
 from districam_ingest.readers.reader import ReadError, SourceInfo
 from districam_ingest.recording.epoch import OVERSIZE_DETAIL, TOO_MANY_KEYFRAMES_DETAIL
-from districam_ingest.recording.rate_limits import (
-    EPOCH_BURST,
-    EPOCHS_PER_MINUTE,
-    EVENTS_PER_MINUTE,
-    CameraRateLimits,
-)
+from districam_ingest.recording.rate_limits import EPOCH_BURST, EPOCHS_PER_MINUTE, EVENTS_PER_MINUTE, CameraRateLimits
 from districam_ingest.recording.stream import TOO_MANY_EPOCHS_DETAIL, Stream
 from districam_ingest.settings import IngestSettings
 from districam_ingest.units import AudioUnit, Picture

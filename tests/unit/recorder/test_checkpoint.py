@@ -7,12 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common.kafka.marks import Mark
-from districam_recorder.core.checkpoint import (
-    MAX_METADATA_BYTES,
-    Checkpoint,
-    decode_checkpoint,
-    encode_checkpoint,
-)
+from districam_recorder.core.checkpoint import MAX_METADATA_BYTES, Checkpoint, decode_checkpoint, encode_checkpoint
 from support.fragments import epoch_id
 
 SEQS = st.dictionaries(st.integers(0, 10_000).map(epoch_id), st.integers(0, 2**31 - 1), max_size=120)

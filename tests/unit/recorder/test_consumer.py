@@ -11,14 +11,7 @@ import pytest
 from districam_common.contract import names, wire
 from districam_common.contract.media import Fragment
 from districam_common.kafka.marks import Mark
-from districam_common.kafka.records import (
-    Committed,
-    MembershipLost,
-    OffsetOutOfRange,
-    Partition,
-    Record,
-    mark_of,
-)
+from districam_common.kafka.records import Committed, MembershipLost, OffsetOutOfRange, Partition, Record, mark_of
 from districam_common.runtime.service import Runtime
 from districam_recorder.consumer import Consumer
 from districam_recorder.core.assembler import Segment
@@ -370,9 +363,7 @@ async def test_a_head_truncation_begins_at_since_us_of_a_commit_within_contact_s
 
 @pytest.mark.correctness
 @pytest.mark.parametrize("away_s", [15, 120])
-async def test_the_watermark_waits_for_the_partitions_leader_and_not_for_the_coordinator(
-    away_s: int,
-):
+async def test_the_watermark_waits_for_the_partitions_leader_and_not_for_the_coordinator(away_s: int):
     world = World()
     async with consuming(world) as consumer:
         world.append(fragment("c", E, 0, ends="epoch"), T0)

@@ -12,13 +12,7 @@ from districam_common.contract.media import Fragment
 from districam_common.contract.names import entry_of, parse_segment_object_key
 from districam_common.errors import Rejected
 from districam_recorder.core.assembler import FirstRecord, Segment
-from districam_recorder.core.objects import (
-    Conflict,
-    build_object,
-    decode_metadata,
-    encode_metadata,
-    resolve_existing,
-)
+from districam_recorder.core.objects import Conflict, build_object, decode_metadata, encode_metadata, resolve_existing
 from support.fragments import T0, S, epoch_id, fragment, make_init, make_media
 from support.values import COUNTS, INSTANTS, fragments
 

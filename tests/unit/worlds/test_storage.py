@@ -5,14 +5,7 @@ from hypothesis import example, given
 from support import world_invariants as invariants
 from support.examples import examples_percent
 from support.world import World
-from support.world_faults import (
-    FAULTS_WITHOUT_LOSS,
-    LEADER_FAULTS,
-    STORAGE_FAULTS,
-    Fault,
-    FaultPlan,
-    fault_plans,
-)
+from support.world_faults import FAULTS_WITHOUT_LOSS, LEADER_FAULTS, STORAGE_FAULTS, Fault, FaultPlan, fault_plans
 
 
 @examples_percent(16)

@@ -10,14 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from districam_client.errors import (
-    ClipWindow,
-    CommandError,
-    Forbidden,
-    NotFound,
-    ParametersChanged,
-    UsageError,
-)
+from districam_client.errors import ClipWindow, CommandError, Forbidden, NotFound, ParametersChanged, UsageError
 from districam_client.settings import VARIABLES, Settings
 
 Json = dict[str, Any]

@@ -40,10 +40,7 @@ def clip(client: ApiClient, screen: Screen, options: FetchOptions, window_us: tu
         _clip(client, screen, options, bounds, options.output)
     except ParametersChanged as error:
         if not split:
-            lines = [
-                f"{error}. Each of these can be a clip (--split fetches all):",
-                *_commands(options, error),
-            ]
+            lines = [f"{error}. Each of these can be a clip (--split fetches all):", *_commands(options, error)]
             raise CommandError("\n".join(lines)) from error
         screen.notify(f"{error}: {len(error.windows)} files")
         for number, window in enumerate(error.windows, 1):

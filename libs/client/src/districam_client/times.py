@@ -20,8 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 _YEARS = range(2000, 2100)
 _ISO = re.compile(
-    r"(?P<date>\d{4}-\d\d-\d\d)[t ](?P<time>\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?) ?(?P<zone>z|[-+]\d\d:\d\d)?",
-    re.ASCII,
+    r"(?P<date>\d{4}-\d\d-\d\d)[t ](?P<time>\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?) ?(?P<zone>z|[-+]\d\d:\d\d)?", re.ASCII
 )
 _AGO = re.compile(r"-(.+)|(?:cach day )?(.+?) ?(?:truoc|ago)|cach day (.+)", re.ASCII)
 _NOW = frozenset({"now", "bay gio"})

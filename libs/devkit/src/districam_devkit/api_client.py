@@ -79,11 +79,7 @@ class ApiClient:
         answer = await self.json(f"/v1/cameras/{camera_id}/timeline", **query)
         return [
             TimelineState(
-                row["state"],
-                _us(row["from"]),
-                _us(row["to"]),
-                row.get("cause") or "",
-                row.get("detail") or "",
+                row["state"], _us(row["from"]), _us(row["to"]), row.get("cause") or "", row.get("detail") or ""
             )
             for row in answer["states"]
         ]

@@ -103,10 +103,7 @@ async def main(settings: Settings, runtime: Runtime) -> None:
     keys = await asyncio.to_thread(KeyRing, settings.api.keys_file) if settings.api.keys_file else None
     authenticator = Authenticator(keys, token_signer, FailureLimiter(), runtime.clock, settings.api.is_secure)
     connections = Connections(
-        server.connection_limits(settings.api),
-        settings.api.deadlines,
-        runtime.clock,
-        settings.api.proxies.is_trusted,
+        server.connection_limits(settings.api), settings.api.deadlines, runtime.clock, settings.api.proxies.is_trusted
     )
     with server.listen(settings.api) as sock:
         async with (

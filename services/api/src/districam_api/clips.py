@@ -176,9 +176,7 @@ class _ClipBuilder:
                 next_start = await self.reader.fragment_at(following.entry, self.video_track, following.from_us)
                 if next_start:
                     fragment_range = trim_overlap(
-                        fragment_range,
-                        await self.reader.fragment_infos(item.entry, self.video_track),
-                        next_start,
+                        fragment_range, await self.reader.fragment_infos(item.entry, self.video_track), next_start
                     )
                     start_seq = next_start.seq
             yield fragment_range

@@ -146,12 +146,7 @@ class FootageReader:
         return WindowRecords(window=window, inputs=found, now_us=now_us, settle_us=self._settle_us)
 
     async def page(
-        self,
-        camera_id: str,
-        window: Window,
-        after: tuple[int | str, ...] | None,
-        limit: int,
-        epoch: str | None = None,
+        self, camera_id: str, window: Window, after: tuple[int | str, ...] | None, limit: int, epoch: str | None = None
     ) -> list[IndexEntry]:
         """The first `limit` segments that intersect the window and sort after `after` (`sort_key`).
 

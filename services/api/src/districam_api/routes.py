@@ -111,9 +111,7 @@ _PLAYLIST = {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}, "descrip
 
 
 @router.get(
-    "/cameras/{camera_id}/playlist.m3u8",
-    response_class=Response,
-    responses={200: _PLAYLIST, **PROBLEM_RESPONSES},
+    "/cameras/{camera_id}/playlist.m3u8", response_class=Response, responses={200: _PLAYLIST, **PROBLEM_RESPONSES}
 )
 async def playlist_m3u8(
     deps: Deps, caller: CurrentCaller, camera_id: str, query: Annotated[schemas.FootageQuery, FromQuery()]
@@ -183,10 +181,7 @@ async def clip_mp4(
 _JPEG = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 _SNAPSHOT: dict[int | str, dict[str, Any]] = {
     200: {"description": "The picture; Districam-Time says since when it is shown", **_JPEG},
-    404: {
-        "description": "No such camera, or no picture; `states` or `reason` has the cause",
-        **PROBLEM_CONTENT,
-    },
+    404: {"description": "No such camera, or no picture; `states` or `reason` has the cause", **PROBLEM_CONTENT},
 }
 
 
@@ -265,10 +260,7 @@ _MEDIA: dict[int | str, dict[str, Any]] = {
     200: {"description": "The object", **_VIDEO},
     206: {"description": "The requested range", **_VIDEO},
     304: {"description": "The object is the one that If-None-Match names"},
-    403: {
-        "description": "The token is forged or expired, or its key or login is revoked",
-        **PROBLEM_CONTENT,
-    },
+    403: {"description": "The token is forged or expired, or its key or login is revoked", **PROBLEM_CONTENT},
     404: {"description": "No such object", **PROBLEM_CONTENT},
     416: {"description": "No byte of the range exists", **PROBLEM_CONTENT},
 }

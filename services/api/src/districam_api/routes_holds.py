@@ -24,10 +24,7 @@ log = structlog.get_logger()
 _FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"description": "Not an operator's key", **PROBLEM_CONTENT}}
 _PLACED: dict[int | str, dict[str, Any]] = {
     201: {"model": schemas.Hold},
-    409: {
-        "description": "Retention has deleted part of the window; `expired` has the intervals",
-        **PROBLEM_CONTENT,
-    },
+    409: {"description": "Retention has deleted part of the window; `expired` has the intervals", **PROBLEM_CONTENT},
     413: {"description": "The body is over 64 KiB", **PROBLEM_CONTENT},
     415: {"description": "The body is not JSON", **PROBLEM_CONTENT},
 }
@@ -99,10 +96,7 @@ async def hold(
 
 @router.delete("/holds/{hold_id}", status_code=204, response_class=Response, responses=_UNREADABLE)
 async def release_hold(
-    deps: Deps,
-    caller: OperatorCaller,
-    hold_id: HoldId,
-    query: Annotated[schemas.ReleaseHoldQuery, FromQuery()],
+    deps: Deps, caller: OperatorCaller, hold_id: HoldId, query: Annotated[schemas.ReleaseHoldQuery, FromQuery()]
 ) -> Response:
     """Releases the hold: retention applies to its footage again."""
     await deps.holds.release(

@@ -14,13 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from districam_api.certificate import Certificate
-from districam_api.connections import (
-    Connection,
-    ConnectionLimits,
-    Connections,
-    refuse_connection,
-    run_deadline_checks,
-)
+from districam_api.connections import Connection, ConnectionLimits, Connections, refuse_connection, run_deadline_checks
 from districam_api.http_protocol import HttpProtocol
 from districam_api.settings import ApiSettings
 from districam_common.runtime.service import Runtime

@@ -11,13 +11,7 @@ from districam_common.kafka.consumer import Record
 from districam_common.kafka.marks import Mark
 from districam_common.ledger.intervals import Interval, merge
 from districam_indexer import metrics
-from districam_indexer.core.decode import (
-    IndexedValue,
-    cameras_with_old_footage,
-    decode,
-    expired_by_camera,
-    plan,
-)
+from districam_indexer.core.decode import IndexedValue, cameras_with_old_footage, decode, expired_by_camera, plan
 from districam_indexer.core.expired_validation import rejection_reason
 from districam_indexer.core.operations import Operation, to_batch
 from districam_indexer.core.progress import TopicPartition

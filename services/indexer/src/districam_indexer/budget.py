@@ -46,11 +46,7 @@ class StorageBudget:
         return plan.edges
 
     async def _compute_plan(
-        self,
-        excess_bytes: int,
-        cameras: Mapping[str, CameraAge],
-        held: Mapping[str, list[Interval]],
-        now_us: int,
+        self, excess_bytes: int, cameras: Mapping[str, CameraAge], held: Mapping[str, list[Interval]], now_us: int
     ) -> BudgetPlan:
         planner = plan_budget(excess_bytes, cameras, now_us, self._lock_us)
         try:

@@ -165,11 +165,7 @@ class Consumer:
         known_marks: dict[Partition, tuple[Mark, ...]] = {}
         for p in self._owned:
             next_offsets[p] = _resume_offset(
-                p,
-                applied.get(p),
-                (beginning_offsets[p], end_offsets[p]),
-                read_marks.get(p, ()),
-                survivors.get(p),
+                p, applied.get(p), (beginning_offsets[p], end_offsets[p]), read_marks.get(p, ()), survivors.get(p)
             )
             known_marks[p] = tuple(mark for mark in read_marks.get(p, ()) if mark.offset < next_offsets[p])
         changed = {p: at for p, at in next_offsets.items() if p.topic != names.KEYFRAMES and applied.get(p) != at}

@@ -21,14 +21,12 @@ EXPIRED_REJECTED = Counter(
 )
 DELETED_VERSIONS = Counter("districam_retention_deleted_total", "Versions of objects deleted by retention")
 LOCKED_VERSIONS = Counter(
-    "districam_retention_locked_total",
-    "Versions that the store refused to delete, counted at each attempt",
+    "districam_retention_locked_total", "Versions that the store refused to delete, counted at each attempt"
 )
 STORED_BYTES = Gauge("districam_stored_bytes", "Stored segments as counted in the index; only with a budget")
 BUDGET_BYTES = Gauge("districam_storage_budget_bytes", "The budget storage.max_bytes; only with a budget")
 OVER_BUDGET_BYTES = Gauge(
-    "districam_storage_over_budget_bytes",
-    "Bytes over the budget that cannot be deleted: held, locked, or too young",
+    "districam_storage_over_budget_bytes", "Bytes over the budget that cannot be deleted: held, locked, or too young"
 )
 HOLDS = Gauge("districam_holds", "Active holds of this replica's cameras, by state", ["state"])
 PROTECTION = Gauge(
@@ -46,9 +44,7 @@ GAP_SECONDS = Gauge(
 )
 LAST_SEGMENT_END = Gauge("districam_last_segment_end_timestamp_seconds", "End of the newest stored segment", ["camera"])
 ROUND_SECONDS = Gauge(
-    "districam_indexer_round_seconds",
-    "Duration of the last complete round over this replica's cameras",
-    ["loop"],
+    "districam_indexer_round_seconds", "Duration of the last complete round over this replica's cameras", ["loop"]
 )
 
 

@@ -30,11 +30,7 @@ async def _run_loop(deps: Dependencies, consumer: Consumer) -> None:
                 meta = await deps.index.meta()
                 if meta is not None and meta.is_ready:
                     await update_watermarks(
-                        deps,
-                        inspector,
-                        build=meta.build,
-                        partitions=meta.partitions,
-                        owned=consumer.segment_partitions,
+                        deps, inspector, build=meta.build, partitions=meta.partitions, owned=consumer.segment_partitions
                     )
             except RedisUnavailable as error:
                 deps.runtime.health.report_failing("redis", str(error))
@@ -44,12 +40,7 @@ async def _run_loop(deps: Dependencies, consumer: Consumer) -> None:
 
 
 async def update_watermarks(
-    deps: Dependencies,
-    inspector: KafkaInspector,
-    *,
-    build: str,
-    partitions: int,
-    owned: frozenset[int] | None = None,
+    deps: Dependencies, inspector: KafkaInspector, *, build: str, partitions: int, owned: frozenset[int] | None = None
 ) -> None:
     """One update. Reads first the recorders' commits, then the topics' end offsets, then the applied offsets.
 
@@ -82,8 +73,7 @@ async def update_watermarks(
     verified = await inspector.verified_partitions(_last_marks(ends, await deps.writer.read_marks()))
     ends = {partition: end for partition, end in ends.items() if partition in verified}
     await deps.writer.advance_watermarks(
-        lambda applied, logged: advanced_watermarks(committed, {**ends}, applied, logged, count=count),
-        build=build,
+        lambda applied, logged: advanced_watermarks(committed, {**ends}, applied, logged, count=count), build=build
     )
 
 

@@ -93,9 +93,7 @@ async def _run_pipeline(
             context = _camera_context(settings, runtime, sinks, stall_detector)
             with TranscoderPool.open() as transcoders:
                 await _run_fleet(
-                    settings,
-                    runtime,
-                    replace(context, transcoders=transcoders if ingest.g711_as_aac else None),
+                    settings, runtime, replace(context, transcoders=transcoders if ingest.g711_as_aac else None)
                 )
             await send_queue.wait_acknowledged()
         finally:
@@ -111,12 +109,7 @@ def _open_publisher(settings: Settings, runtime: Runtime) -> AbstractAsyncContex
     return Publisher.open(settings.kafka, client_id)
 
 
-def _camera_context(
-    settings: Settings,
-    runtime: Runtime,
-    sinks: Sinks,
-    stall_detector: StallDetector,
-) -> CameraContext:
+def _camera_context(settings: Settings, runtime: Runtime, sinks: Sinks, stall_detector: StallDetector) -> CameraContext:
     ingest, clock = settings.ingest, runtime.clock
     audio_codecs = STORED | TRANSCODED if ingest.g711_as_aac else STORED
     open_s, read_s, ca_file = ingest.open_s, ingest.silence_s + 2, ingest.rtsps_ca_file

@@ -9,9 +9,7 @@ BYTES = Counter("districam_ingest_bytes_total", "Bytes of pictures read.", ["cam
 DAMAGED = Counter("districam_ingest_damaged_total", "Incomplete pictures.", ["camera"])
 PACKETS_LOST = Counter("districam_ingest_packets_lost_total", "RTP packets lost.", ["camera"])
 AUDIO_UNITS = Counter(
-    "districam_ingest_sound_units_total",
-    "Audio access units stored, inserted silence included.",
-    ["camera"],
+    "districam_ingest_sound_units_total", "Audio access units stored, inserted silence included.", ["camera"]
 )
 AUDIO_UNITS_DROPPED = Counter(
     "districam_ingest_sound_left_out_total", "Audio access units that were not stored.", ["camera"]
@@ -47,12 +45,10 @@ STILLS_SKIPPED = Counter(
 )
 CLOCK_SKEW = Gauge("districam_ingest_host_clock_skew_seconds", "This host's clock minus the broker's.")
 CLOCK_SYNCHRONIZED = Gauge(
-    "districam_ingest_host_clock_synchronized",
-    "1 while the kernel reports that the host's clock is synchronized.",
+    "districam_ingest_host_clock_synchronized", "1 while the kernel reports that the host's clock is synchronized."
 )
 CLOCK_ERROR = Gauge(
-    "districam_ingest_host_clock_estimated_error_seconds",
-    "The kernel's estimate of the host clock's error.",
+    "districam_ingest_host_clock_estimated_error_seconds", "The kernel's estimate of the host clock's error."
 )
 
 BROKER_CLOCK_SKEW = Gauge(

@@ -52,8 +52,7 @@ class Consumer:
         self._settings = settings.recorder
         self._runtime = runtime
         self._segment_limits = SegmentLimits(
-            idle_us=int(settings.recorder.idle_s * 1e6),
-            segment_max_bytes=settings.recorder.segment_max_bytes,
+            idle_us=int(settings.recorder.idle_s * 1e6), segment_max_bytes=settings.recorder.segment_max_bytes
         )
         self._session_timeout_us = int(settings.kafka.session_timeout_s * 1e6)
         self._liveness: dict[int, BrokerLiveness] = {}

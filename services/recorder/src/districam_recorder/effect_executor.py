@@ -177,12 +177,7 @@ class EffectExecutor:
 
     async def _publish_dead_letter(self, partition: int, offset: int, key: str, reason: str) -> None:
         dead_letter = DeadLetter(
-            topic=names.FRAGMENTS,
-            partition=partition,
-            offset=offset,
-            key=key,
-            reason=reason,
-            service=SERVICE,
+            topic=names.FRAGMENTS, partition=partition, offset=offset, key=key, reason=reason, service=SERVICE
         )
         message = wire.deadletter_message(dead_letter, site=self._target.site, at_us=self._runtime.clock.now_us())
         await self._publish(names.DEADLETTERS, message)

@@ -107,15 +107,9 @@ def test_a_file_without_cameras_is_valid() -> None:
         ("reader: vlc", "reader: should be 'auto', 'native' or 'ffmpeg', not 'vlc'"),
         ("groups: market", "groups: must be a list"),
         ("location: here", "location: must be fields and values, as in {latitude: "),
-        (
-            "location: {latitude: 91, longitude: 0}",
-            "location.latitude: should be less than or equal to 90, not 91",
-        ),
+        ("location: {latitude: 91, longitude: 0}", "location.latitude: should be less than or equal to 90, not 91"),
         ("location: {latitude: 1}", "location.longitude: is missing"),
-        (
-            "location: {latitude: 1, longitude: 1, lat: 2}",
-            "location.lat: no such field; did you mean latitude?",
-        ),
+        ("location: {latitude: 1, longitude: 1, lat: 2}", "location.lat: no such field; did you mean latitude?"),
         ("credential: ' '", "credential: must be 1 to 300 printable characters"),
         ("credential: 'user:password'", "credential: must be the name of an entry"),
         ("segments_s: 10", "segments_s: no such field; did you mean segment_s?"),

@@ -5,14 +5,7 @@ import re
 from pathlib import Path
 
 from districam_common.contract import names
-from districam_common.kafka.topics import (
-    ExistingTopic,
-    Topic,
-    declared_topics,
-    format_capacity,
-    format_plan,
-    plan,
-)
+from districam_common.kafka.topics import ExistingTopic, Topic, declared_topics, format_capacity, format_plan, plan
 from districam_common.runtime.settings import TopicsSettings
 
 
@@ -66,10 +59,7 @@ def test_the_plan_is_empty_if_the_broker_matches() -> None:
 
 def test_a_config_that_differs_is_altered_and_shown_with_both_values() -> None:
     fragments = TOPICS[names.FRAGMENTS]
-    there = {
-        **AS_DECLARED,
-        names.FRAGMENTS: found(fragments, configs={**fragments.configs, "retention.ms": "1000"}),
-    }
+    there = {**AS_DECLARED, names.FRAGMENTS: found(fragments, configs={**fragments.configs, "retention.ms": "1000"})}
     planned = plan(list(TOPICS.values()), there)
     assert format_plan(planned) == [f"alter {names.FRAGMENTS}: retention.ms 1000 -> 21600000"]
 
@@ -87,10 +77,7 @@ def test_changing_partitions_of_a_keyed_topic_is_refused_with_migration_steps() 
 
 
 def test_changing_other_partitions_or_replicas_is_refused() -> None:
-    there = {
-        **AS_DECLARED,
-        names.DEADLETTERS: found(TOPICS[names.DEADLETTERS], partitions=2, replication_factor=2),
-    }
+    there = {**AS_DECLARED, names.DEADLETTERS: found(TOPICS[names.DEADLETTERS], partitions=2, replication_factor=2)}
     refusals = plan(list(TOPICS.values()), there).refusals
     assert len(refusals) == 2
     assert "DISTRICAM_TOPICS__REPLICATION_FACTOR" in refusals[1]

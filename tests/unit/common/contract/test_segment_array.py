@@ -23,10 +23,7 @@ def test_members_and_scores_round_trip(entries: list[IndexEntry]) -> None:
 
 def test_a_score_may_have_an_exponent() -> None:
     packed = segment_array.encode_member(entry("0" * 32, 0, 0, 0, 1))
-    assert segment_array.decode_scored_members([packed, b"1.5e+03", packed, b"7"])["start_us"].tolist() == [
-        1500,
-        7,
-    ]
+    assert segment_array.decode_scored_members([packed, b"1.5e+03", packed, b"7"])["start_us"].tolist() == [1500, 7]
 
 
 @pytest.mark.parametrize("rows", [[bytes(35), b"soon"], [bytes(35)], [bytes(34), b"1"]])

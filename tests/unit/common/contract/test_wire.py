@@ -160,14 +160,7 @@ HEADER_NAMES = st.sampled_from(
     ["ce_specversion", "ce_type", "ce_subject", "ce_time", "ce_epoch", "ce_seq", "ce_initlength", "ce_ends"]
 ) | st.text(max_size=9)
 HEADER_VALUES = st.binary(max_size=40) | st.sampled_from(
-    [
-        b"1.0",
-        b"cam-1",
-        b"1",
-        b"2026-11-24T14:47:00Z",
-        wire.FRAGMENT_TYPE.encode(),
-        wire.KEYFRAME_TYPE.encode(),
-    ]
+    [b"1.0", b"cam-1", b"1", b"2026-11-24T14:47:00Z", wire.FRAGMENT_TYPE.encode(), wire.KEYFRAME_TYPE.encode()]
     + [kind.encode() for kind in KINDS]
 )
 VALUES = st.none() | st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode())
@@ -358,9 +351,7 @@ WORDY: list[StreamEvent] = [
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("event", WORDY, ids=lambda event: type(event).__name__)
-def test_long_texts_are_truncated_on_encoding_and_decoding(
-    event: StreamEvent,
-) -> None:
+def test_long_texts_are_truncated_on_encoding_and_decoding(event: StreamEvent) -> None:
     """Some texts come from cameras, and a rejected event would leave a gap without its cause."""
     longer = {name: value * 60_000 for name, value in asdict(event).items() if value in ("x", ("x",))}
     assert len(longer) >= 2

@@ -32,8 +32,7 @@ def test_a_malformed_segment_member_hides_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [{b"partitions": b"many"}, {b"partitions": b"0"}, {b"partitions": b"-3"}, {b"partitions": b""}],
+    "damage", [{b"partitions": b"many"}, {b"partitions": b"0"}, {b"partitions": b"-3"}, {b"partitions": b""}]
 )
 def test_malformed_metadata_is_none(damage: dict[bytes, bytes]) -> None:
     assert replies.parse_meta({**META, **damage}) is None
@@ -48,11 +47,11 @@ def test_malformed_progress_is_empty(progress: bytes) -> None:
 
 def test_malformed_numbers_and_names_are_skipped() -> None:
     assert replies.parse_numbers({b"3": b"5", b"x": b"5", b"4": b"?"}, names.WATERMARKS) == {3: 5}
-    assert (
-        replies.parse_watermark_us(None),
-        replies.parse_watermark_us(b"?"),
-        replies.parse_watermark_us(b"7"),
-    ) == (0, 0, 7)
+    assert (replies.parse_watermark_us(None), replies.parse_watermark_us(b"?"), replies.parse_watermark_us(b"7")) == (
+        0,
+        0,
+        7,
+    )
     assert replies.parse_camera_ids([b"cam-1", b"\xff", b"No Camera"]) == {"cam-1"}
     rows = [(b"cam-1", 5.0), (b"cam-2", float("inf")), (b"\xff", 5.0)]
     assert replies.parse_latest_ends(rows) == {"cam-1": 5}

@@ -11,12 +11,7 @@ from support.announcements import EPOCHS, NOON_US, S
 
 def refused(at_s: int) -> Refused:
     return Refused(
-        camera_id="c",
-        at_us=NOON_US + at_s * S,
-        instance="i",
-        cause="not_found",
-        detail=f"{at_s}",
-        next_retry_s=1.0,
+        camera_id="c", at_us=NOON_US + at_s * S, instance="i", cause="not_found", detail=f"{at_s}", next_retry_s=1.0
     )
 
 

@@ -6,12 +6,7 @@ import pytest
 
 from districam_common.contract import wire
 from districam_common.contract.events import Camera
-from districam_common.index.revisions import (
-    PartialCamera,
-    decode_revision,
-    decode_revisions,
-    is_newest_readable,
-)
+from districam_common.index.revisions import PartialCamera, decode_revision, decode_revisions, is_newest_readable
 
 pytestmark = pytest.mark.correctness
 CAMERA = Camera(camera_id="cam-1", name="Cổng", url="rtsp://10.0.0.1/1", retention_days=90, updated_us=5)

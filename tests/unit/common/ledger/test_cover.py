@@ -52,14 +52,7 @@ def stored(draw: st.DrawFn) -> list[tuple[str, list[StoredFragment]]]:
 
 def entries_of(segments: Sequence[tuple[str, list[StoredFragment]]]) -> list[IndexEntry]:
     return [
-        entry(
-            epoch,
-            made[0].seq,
-            made[-1].seq,
-            made[0].start_us,
-            made[-1].end_us,
-            flags=int(made[0].is_keyframe),
-        )
+        entry(epoch, made[0].seq, made[-1].seq, made[0].start_us, made[-1].end_us, flags=int(made[0].is_keyframe))
         for epoch, made in segments
     ]
 
@@ -79,9 +72,7 @@ def test_runs_have_each_stored_seq_once_and_end_at_missing_ones(
 
 
 @given(stored())
-def test_run_cover_has_every_stored_instant_once(
-    segments: list[tuple[str, list[StoredFragment]]],
-) -> None:
+def test_run_cover_has_every_stored_instant_once(segments: list[tuple[str, list[StoredFragment]]]) -> None:
     runs = runs_of((epoch, fragment) for epoch, made in segments for fragment in made)
     pieces = run_cover(runs)
     assert all(a.from_us < a.to_us <= b.from_us < b.to_us for a, b in pairwise(pieces))
@@ -105,9 +96,7 @@ def test_the_cover_leaves_a_run_at_its_end_for_a_keyframe_at_or_before_it(
 
 
 @given(stored())
-def test_segment_cover_has_every_stored_instant_once(
-    segments: list[tuple[str, list[StoredFragment]]],
-) -> None:
+def test_segment_cover_has_every_stored_instant_once(segments: list[tuple[str, list[StoredFragment]]]) -> None:
     entries = entries_of(segments)
     pieces = segment_cover(segment_array.array_from_entries(entries))
     assert all(a.from_us < a.to_us <= b.from_us < b.to_us for a, b in pairwise(pieces))

@@ -72,11 +72,7 @@ def test_an_unreadable_hold_holds_everything_it_may_refer_to() -> None:
     windowless = json.dumps({"camera_id": "cam-1", "from_us": "noon"}).encode()
     foreign = json.dumps({"camera_id": "No Camera", "from_us": 5, "to_us": 9}).encode()
     known = Holds((), (describe_unreadable_hold("a" * 16, newer, "why"),))
-    assert (known.intervals_of("cam-1"), known.intervals_of("cam-2"), known.of_unknown_camera) == (
-        [(5, 9)],
-        [],
-        [],
-    )
+    assert (known.intervals_of("cam-1"), known.intervals_of("cam-2"), known.of_unknown_camera) == ([(5, 9)], [], [])
     assert Holds((), (describe_unreadable_hold("a" * 16, windowless, "why"),)).intervals_of("cam-1") == [(0, FOREVER)]
     for body in (b"", b"[]", b"\xff", b"[" * 5000, foreign):
         unclear = Holds((hold("cam-2", 0, 9),), (describe_unreadable_hold("b" * 16, body, "why"),))
@@ -108,23 +104,13 @@ def test_holds_round_trip_and_the_cached_form_has_no_events() -> None:
 
 
 def test_events_inside_around_and_current_before_the_window_are_copied() -> None:
-    far, before, inside = (
-        connected(FROM_US - 9 * HOUR_US, 2),
-        connected(FROM_US - HOUR_US, 0),
-        lost(FROM_US + 60 * S),
-    )
+    far, before, inside = (connected(FROM_US - 9 * HOUR_US, 2), connected(FROM_US - HOUR_US, 0), lost(FROM_US + 60 * S))
     after, late = connected(TO_US + S, 1), connected(TO_US + HOUR_US, 2)
     over, outside = shed(FROM_US - S, FROM_US + S), shed(FROM_US - 9 * S, FROM_US)
     expired = FootageExpired(camera_id="cam-1", at_us=FROM_US, instance="i", from_us=0, to_us=9, reason="r")
     step = ClockStep(camera_id="cam-1", at_us=FROM_US, instance="i", offset_us=1, step_us=1)
     logged = [LoggedEvent(event) for event in (far, before, inside, after, late, over, outside, expired, step)]
-    assert [one.event for one in explaining_events(logged, FROM_US, TO_US)] == [
-        before,
-        inside,
-        after,
-        over,
-        step,
-    ]
+    assert [one.event for one in explaining_events(logged, FROM_US, TO_US)] == [before, inside, after, over, step]
 
 
 @pytest.mark.correctness
@@ -136,8 +122,7 @@ def test_the_copied_events_explain_the_window_like_all_events(ahead_us: int, lin
     handover = replace(lost(begun_us + 40 * S), epoch=EPOCHS[2], end_us=begun_us + lingered_us, next_retry_s=600.0)
     logged = [
         LoggedEvent(
-            Refused(camera_id="cam-1", at_us=begun_us - S + ahead_us, instance="j", cause="auth_failed"),
-            begun_us,
+            Refused(camera_id="cam-1", at_us=begun_us - S + ahead_us, instance="j", cause="auth_failed"), begun_us
         ),
         LoggedEvent(connected(begun_us + ahead_us, 2), begun_us),
         LoggedEvent(connected(begun_us + S, 0), begun_us + 2 * S),
@@ -191,11 +176,7 @@ def test_the_copied_events_give_the_same_ledger_as_all_events(history: History, 
         late_us = to_us + 9 * HOUR_US
         segments = array_from_entries(history.entries)
         known = LedgerInputs(
-            revisions=[camera()],
-            segments=segments,
-            events=some,
-            truncations=history.log_truncations,
-            log_us=late_us,
+            revisions=[camera()], segments=segments, events=some, truncations=history.log_truncations, log_us=late_us
         )
         return ledger((from_us, to_us), known, now_us=late_us)
 

@@ -67,10 +67,7 @@ def test_touching_segments_are_one_recorded_state() -> None:
 
 
 def test_expired_outranks_recorded() -> None:
-    assert states_s([stored(E0, 0, 9, 0, 100)], [expired(0, 40 * S)]) == [
-        ("expired", 0, 40),
-        ("recorded", 40, 100),
-    ]
+    assert states_s([stored(E0, 0, 9, 0, 100)], [expired(0, 40 * S)]) == [("expired", 0, 40), ("recorded", 40, 100)]
 
 
 def test_recorded_outranks_not_expected() -> None:
@@ -219,11 +216,7 @@ def test_lost_proves_its_last_seq_once_the_watermark_passes_it() -> None:
 
 def test_a_repeated_lost_keeps_the_loss_proven() -> None:
     word = lost(E0, 9, 20 * S, "handover", next_retry_s=100)
-    events: list[CameraEvent | LoggedEvent] = [
-        connected(E0, 0),
-        LoggedEvent(word, 9000 * S),
-        LoggedEvent(word, 20 * S),
-    ]
+    events: list[CameraEvent | LoggedEvent] = [connected(E0, 0), LoggedEvent(word, 9000 * S), LoggedEvent(word, 20 * S)]
     assert states_s([stored(E0, 0, 4, 0, 10)], events, log_us=300 * S)[1] == ("gap", 10, 20, "pipeline_loss")
 
 
@@ -244,12 +237,7 @@ def test_a_loss_stays_proven_when_a_later_epoch_is_lost_too() -> None:
 
 
 def test_nested_or_overlapping_copies_hide_no_hole() -> None:
-    entries = [
-        stored(E0, 0, 4, 0, 10),
-        stored(E0, 1, 2, 2, 6),
-        stored(E0, 3, 6, 6, 14),
-        stored(E0, 8, 49, 16, 100),
-    ]
+    entries = [stored(E0, 0, 4, 0, 10), stored(E0, 1, 2, 2, 6), stored(E0, 3, 6, 6, 14), stored(E0, 8, 49, 16, 100)]
     assert states_s(entries, [connected(E0, 0)]) == [
         ("recorded", 0, 14),
         ("gap", 14, 16, "pipeline_loss"),

@@ -52,13 +52,7 @@ VIDEO = Track(track_id=1, is_video=True, timescale=90_000)
 def test_a_stored_segment_parses_as_a_demuxer_reads_it() -> None:
     track = mp4.video_track(mp4.init_of(OBJECT.content))
     read = [
-        (
-            OBJECT.content[s.offset : s.offset + s.size],
-            s.dts,
-            s.dts + s.composition_offset,
-            s.duration,
-            s.is_keyframe,
-        )
+        (OBJECT.content[s.offset : s.offset + s.size], s.dts, s.dts + s.composition_offset, s.duration, s.is_keyframe)
         for s in mp4.samples(OBJECT.content, track)
     ]
     with av.open(io.BytesIO(OBJECT.content), mode="r") as container:
@@ -153,10 +147,7 @@ def test_other_tracks_and_boxes_are_ignored() -> None:
 
 def test_a_trun_with_too_many_samples_is_rejected() -> None:
     traf = box(
-        b"traf",
-        full(b"tfhd", 0, u32(1)),
-        full(b"tfdt", 0, u32(0)),
-        full(b"trun", 0, u32(mp4.MAX_TRUN_SAMPLES + 1)),
+        b"traf", full(b"tfhd", 0, u32(1)), full(b"tfdt", 0, u32(0)), full(b"trun", 0, u32(mp4.MAX_TRUN_SAMPLES + 1))
     )
     with pytest.raises(ValueError, match="a trun of 65537 samples"):
         mp4.samples(fragment(traf, media=b""), VIDEO)

@@ -21,12 +21,7 @@ def test_the_error_names_package_versions_and_what_to_do(package: str, monkeypat
     monkeypatch.setattr(metadata, "version", version)
     with pytest.raises(UnknownVersionError) as raised:
         require(package)
-    for part in (
-        f"{package} 99.0 is installed",
-        *KNOWN_VERSIONS[package],
-        f"install {package}==",
-        "KNOWN_VERSIONS",
-    ):
+    for part in (f"{package} 99.0 is installed", *KNOWN_VERSIONS[package], f"install {package}==", "KNOWN_VERSIONS"):
         assert part in str(raised.value)
 
 

@@ -33,9 +33,7 @@ def test_user_and_password_are_removed_from_every_url(text: str, expected: str) 
 
 
 @pytest.mark.hostile
-def test_only_control_and_line_separating_characters_are_escaped(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_only_control_and_line_separating_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     text = "Liên Nghĩa\u2028a\u2029b\x9bc\u202ed\ufefff\x1b[2J\U000e0001"
     configure(LogSettings(format="json"), service="api", instance="i")
     structlog.get_logger().info("asked", path=text)

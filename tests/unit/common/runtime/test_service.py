@@ -105,9 +105,7 @@ def test_the_exit_code_of_invalid_settings_is_2_with_a_message_on_stderr(
     assert entry("test", ServiceSettings, main) == 0
 
 
-def test_readiness_is_logged_once_and_served_over_http(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_readiness_is_logged_once_and_served_over_http(capsys: pytest.CaptureFixture[str]) -> None:
     statuses: list[tuple[int, int]] = []
 
     async def main(runtime: Runtime) -> None:

@@ -30,9 +30,7 @@ def _raised_while() -> Exception:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [_refusal(), _raised_from(), _raised_while(), OSError(_refusal())],
-    ids=["bare", "from", "while", "in"],
+    "error", [_refusal(), _raised_from(), _raised_while(), OSError(_refusal())], ids=["bare", "from", "while", "in"]
 )
 def test_a_verification_error_is_found(error: Exception) -> None:
     assert certificate_error(error) == "its certificate is not accepted: certificate has expired"

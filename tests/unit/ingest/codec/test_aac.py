@@ -35,8 +35,7 @@ def test_the_audio_specific_config_is_parsed(data: bytes, rate: int, expected: t
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"", b"\x14", config(kind=1), config(kind=31), config(channels=0), config(channels=7), config(index=13)],
+    "data", [b"", b"\x14", config(kind=1), config(kind=31), config(channels=0), config(channels=7), config(index=13)]
 )
 def test_unsupported_configurations_are_rejected(data: bytes):
     with pytest.raises(BitstreamError):

@@ -14,11 +14,7 @@ from unit.ingest.samples import HEVC, HEVC_10, encoded
 
 
 @pytest.mark.parametrize(
-    ("sets", "codecs", "size"),
-    [
-        (HEVC, "hvc1.1.6.L60.90", (416, 240)),
-        (HEVC_10, "hvc1.2.4.L120.90", (1920, 1080)),
-    ],
+    ("sets", "codecs", "size"), [(HEVC, "hvc1.1.6.L60.90", (416, 240)), (HEVC_10, "hvc1.2.4.L120.90", (1920, 1080))]
 )
 def test_parameter_sets_of_real_streams_are_parsed(sets: tuple[bytes, ...], codecs: str, size: tuple[int, int]):
     parameters = h265.parse_video_parameters(sets)
@@ -31,11 +27,7 @@ def test_parameter_sets_of_real_streams_are_parsed(sets: tuple[bytes, ...], code
 def test_the_reorder_depth_is_that_of_the_encoder():
     assert [
         h265.parse_video_parameters(encoded("hevc", b_frames=n, pyramid=n > 2).sets).reorder_depth for n in (0, 2, 3)
-    ] == [
-        0,
-        1,
-        2,
-    ]
+    ] == [0, 1, 2]
 
 
 class Writer(BitWriter):

@@ -23,10 +23,7 @@ def test_nal_units_are_split_from_annex_b_unchanged(units: list[bytes], start_co
 @given(st.binary(max_size=200))
 def test_splitting_any_bytes_gives_no_empty_nal_unit(data: bytes):
     assert all(nal.split_annexb(data))
-    assert nal.split_annexb(b"\0\0\1\0\0\1" + data.replace(b"\0", b"") + b"\0\0\1") in (
-        [data.replace(b"\0", b"")],
-        [],
-    )
+    assert nal.split_annexb(b"\0\0\1\0\0\1" + data.replace(b"\0", b"") + b"\0\0\1") in ([data.replace(b"\0", b"")], [])
 
 
 def test_trailing_zero_bytes_of_the_last_nal_unit_are_kept():

@@ -11,15 +11,7 @@ from districam_ingest.codec.aac import parse_audio_specific_config
 from districam_ingest.codec.nal import BitstreamError, Codec
 from districam_ingest.codec.video_parameters import VideoParameters
 from districam_ingest.output.mux import decoder_config, mux_init
-from unit.ingest.samples import (
-    B_FRAMES,
-    BASELINE,
-    FULL_HD,
-    HEVC,
-    HEVC_10,
-    INTERLACED_HRD,
-    YUV444,
-)
+from unit.ingest.samples import B_FRAMES, BASELINE, FULL_HD, HEVC, HEVC_10, INTERLACED_HRD, YUV444
 
 STREAMS: list[tuple[Codec, tuple[bytes, ...]]] = [
     *(("h264", sets) for sets in (BASELINE, FULL_HD, B_FRAMES, YUV444, INTERLACED_HRD)),

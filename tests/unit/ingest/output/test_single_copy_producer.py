@@ -25,17 +25,9 @@ PARTITIONS = st.lists(st.tuples(st.integers(0, 2**31 - 1), st.binary()), max_siz
 TOPICS = st.lists(st.tuples(st.text(max_size=20), PARTITIONS), max_size=3)
 
 
-@given(
-    st.none() | st.text(max_size=20),
-    st.sampled_from([-1, 0, 1]),
-    st.integers(0, 2**31 - 1),
-    TOPICS,
-)
+@given(st.none() | st.text(max_size=20), st.sampled_from([-1, 0, 1]), st.integers(0, 2**31 - 1), TOPICS)
 def test_a_request_equals_that_of_aiokafka(
-    transactional_id: str | None,
-    acks: int,
-    timeout_ms: int,
-    topics: list[tuple[str, list[tuple[int, bytes]]]],
+    transactional_id: str | None, acks: int, timeout_ms: int, topics: list[tuple[str, list[tuple[int, bytes]]]]
 ):
     reference = produce.ProduceRequest(transactional_id, acks, timeout_ms, topics)
     in_parts: Any = [
@@ -68,10 +60,7 @@ def test_an_old_produce_version_is_encoded_by_aiokafka():
 HEADERS = st.lists(st.tuples(st.text(max_size=20), st.none() | st.binary(max_size=200)), max_size=4)
 RECORDS = st.lists(
     st.tuples(
-        st.integers(0, 2**45),
-        st.none() | st.binary(max_size=70),
-        st.none() | st.binary(max_size=9_000),
-        HEADERS,
+        st.integers(0, 2**45), st.none() | st.binary(max_size=70), st.none() | st.binary(max_size=9_000), HEADERS
     ),
     min_size=1,  # an empty batch is never sent
     max_size=6,
@@ -87,13 +76,7 @@ def test_a_batch_equals_that_of_aiokafka(
 ):
     single_copy = RecordBatchBuilder(batch_size)
     reference = DefaultRecordBatchBuilder(
-        2,
-        0,
-        is_transactional=0,
-        producer_id=-1,
-        producer_epoch=-1,
-        base_sequence=0,
-        batch_size=batch_size,
+        2, 0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=0, batch_size=batch_size
     )
     for offset, (timestamp, key, value, headers) in enumerate(records):
         appended = single_copy.append(offset, timestamp, key, value, headers)

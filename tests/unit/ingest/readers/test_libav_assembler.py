@@ -31,8 +31,7 @@ def test_data_without_pts_belong_to_the_current_picture():
 
 
 @pytest.mark.parametrize(
-    ("codec", "sei", "first", "second"),
-    [("h264", SEI, FIRST, SECOND), ("hevc", HEVC_SEI, HEVC_FIRST, HEVC_SECOND)],
+    ("codec", "sei", "first", "second"), [("h264", SEI, FIRST, SECOND), ("hevc", HEVC_SEI, HEVC_FIRST, HEVC_SECOND)]
 )
 def test_slices_and_nal_units_between_them_are_one_picture(codec: Codec, sei: bytes, first: bytes, second: bytes):
     (picture,) = assembled([(sei, 10), (first, 10), (b"more", 10), (sei, 10), (second, 10), (sei, 10)], codec)
@@ -40,8 +39,7 @@ def test_slices_and_nal_units_between_them_are_one_picture(codec: Codec, sei: by
 
 
 @pytest.mark.parametrize(
-    ("codec", "sei", "first", "second"),
-    [("h264", SEI, FIRST, SECOND), ("hevc", HEVC_SEI, HEVC_FIRST, HEVC_SECOND)],
+    ("codec", "sei", "first", "second"), [("h264", SEI, FIRST, SECOND), ("hevc", HEVC_SEI, HEVC_FIRST, HEVC_SECOND)]
 )
 def test_pictures_with_the_same_pts_are_separated_by_their_first_slice(
     codec: Codec, sei: bytes, first: bytes, second: bytes

@@ -9,12 +9,7 @@ from hypothesis import strategies as st
 
 from districam_common.mp4.writer import AudioSample
 from districam_ingest.codec.aac import parse_audio_specific_config
-from districam_ingest.recording.audio_sync import (
-    MAX_AUDIO_DELAY_US,
-    MAX_PENDING_UNITS,
-    AudioSync,
-    MinDelayFilter,
-)
+from districam_ingest.recording.audio_sync import MAX_AUDIO_DELAY_US, MAX_PENDING_UNITS, AudioSync, MinDelayFilter
 from districam_ingest.units import AudioUnit, Picture
 
 PARAMETERS = parse_audio_specific_config(bytes.fromhex("1408"), 16_000)

@@ -4,26 +4,9 @@ from dataclasses import replace
 import pytest
 
 from districam_ingest.codec.nal import Codec
-from districam_ingest.recording.epoch_splitter import (
-    Append,
-    Decision,
-    Duplicate,
-    End,
-    EpochSplitter,
-    Skip,
-    Start,
-)
+from districam_ingest.recording.epoch_splitter import Append, Decision, Duplicate, End, EpochSplitter, Skip, Start
 from districam_ingest.units import Picture
-from unit.ingest.samples import (
-    BASELINE,
-    FULL_HD,
-    HEVC,
-    SLICE,
-    TICKS_25,
-    Encoded,
-    encoded,
-    picture,
-)
+from unit.ingest.samples import BASELINE, FULL_HD, HEVC, SLICE, TICKS_25, Encoded, encoded, picture
 
 GOP = 25
 HOUR_TICKS = 3600 * 90_000
@@ -63,11 +46,7 @@ def test_a_steady_camera_is_one_epoch():
     assert [decision.dts for decision in appended] == [decision.picture.pts for decision in appended]
     assert [decision.is_keyframe for decision in appended] == [n % GOP == 0 for n in range(4 * GOP)]
     (start,) = [decision for decision in decisions if isinstance(decision, Start)]
-    assert (start.parameter_sets, start.video_parameters.width, start.video_parameters.height) == (
-        BASELINE,
-        640,
-        360,
-    )
+    assert (start.parameter_sets, start.video_parameters.width, start.video_parameters.height) == (BASELINE, 640, 360)
 
 
 def test_a_connection_that_starts_within_a_gop_waits_for_the_keyframe():

@@ -5,12 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from districam_ingest.recording.shedder import (
-    MAX_FRAGMENT_PAYLOAD_BYTES,
-    MAX_SHED_RANGE_US,
-    Shedder,
-    ShedRange,
-)
+from districam_ingest.recording.shedder import MAX_FRAGMENT_PAYLOAD_BYTES, MAX_SHED_RANGE_US, Shedder, ShedRange
 from districam_ingest.units import UnmuxedFragment
 from unit.ingest.samples import unit
 
@@ -42,10 +37,7 @@ def shed_all(
 
 fragments = st.lists(
     st.tuples(
-        st.booleans(),
-        st.booleans(),
-        st.sampled_from([1, 1, 1, 1, MAX_FRAGMENT_PAYLOAD_BYTES + 1]),
-        st.integers(1, 3),
+        st.booleans(), st.booleans(), st.sampled_from([1, 1, 1, 1, MAX_FRAGMENT_PAYLOAD_BYTES + 1]), st.integers(1, 3)
     ),
     min_size=1,
     max_size=40,

@@ -30,12 +30,7 @@ def test_aac_parameters_are_parsed_from_the_sdp():
     audio = sdp.parse_audio(described(*AAC), BASE)
     assert audio is not None
     assert audio.parameters is not None
-    assert (audio.codec, audio.payload_type, audio.clock_rate, audio.control_url) == (
-        "aac",
-        97,
-        16_000,
-        BASE + "/a",
-    )
+    assert (audio.codec, audio.payload_type, audio.clock_rate, audio.control_url) == ("aac", 97, 16_000, BASE + "/a")
     assert (audio.parameters.codecs, audio.parameters.unit_ticks) == ("mp4a.40.2", 1024)
     assert audio.au_headers == AuHeaderFormat(13, 3, 3)
 

@@ -10,12 +10,7 @@ CNONCE_7616 = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
 
 def proof(challenge: Challenge, password: str, cnonce: str) -> str:
     value = format_digest(
-        challenge,
-        Credential("Mufasa", password),
-        method="GET",
-        uri="/dir/index.html",
-        nonce_count=1,
-        cnonce=cnonce,
+        challenge, Credential("Mufasa", password), method="GET", uri="/dir/index.html", nonce_count=1, cnonce=cnonce
     )
     return value.partition('response="')[2].partition('"')[0]
 

@@ -5,12 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from districam_common.runtime.credentials import Credential
-from districam_ingest.rtsp.client import (
-    MAX_AUTH_RETRIES,
-    MAX_PENDING_REPLY_BYTES,
-    Client,
-    may_send_credential,
-)
+from districam_ingest.rtsp.client import MAX_AUTH_RETRIES, MAX_PENDING_REPLY_BYTES, Client, may_send_credential
 from districam_ingest.rtsp.message import BadStatusError, Message, RtspError, TransportRefusedError
 from districam_ingest.rtsp.transport_header import InterleavedChannels, ServerPorts, parse_transport
 
@@ -71,12 +66,7 @@ def test_requests_from_options_to_play():
 
 @pytest.mark.parametrize(
     ("transport", "channels"),
-    [
-        ("", (0, 1)),
-        ("RTP/AVP/TCP", (0, 1)),
-        ("RTP/AVP/TCP;Interleaved = 6", (6, 7)),
-        ("x;interleaved=0-4", (0, 4)),
-    ],
+    [("", (0, 1)), ("RTP/AVP/TCP", (0, 1)), ("RTP/AVP/TCP;Interleaved = 6", (6, 7)), ("x;interleaved=0-4", (0, 4))],
 )
 def test_interleaved_channels_are_those_of_the_response(transport: str, channels: tuple[int, int]):
     one = client()

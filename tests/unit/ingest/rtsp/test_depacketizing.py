@@ -19,11 +19,7 @@ bodies = st.binary(min_size=1, max_size=300).filter(lambda body: b"\0\0\1" not i
 drawn_nals = st.sampled_from(["h264", "hevc"]).flatmap(
     lambda codec: st.tuples(
         st.just(codec),
-        st.lists(
-            st.tuples(st.sampled_from(HEADERS[codec]), bodies).map(b"".join),
-            min_size=1,
-            max_size=6,
-        ),
+        st.lists(st.tuples(st.sampled_from(HEADERS[codec]), bodies).map(b"".join), min_size=1, max_size=6),
     )
 )
 

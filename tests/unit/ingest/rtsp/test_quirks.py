@@ -29,10 +29,7 @@ from districam_ingest.units import Picture
 
 URL = "rtsp://camera/cam"
 SETS: dict[Codec, tuple[bytes, ...]] = {
-    "h264": (
-        bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"),
-        bytes.fromhex("68ce0fc8"),
-    ),
+    "h264": (bytes.fromhex("6742c01eda0280bfe584000003000400000300c83c58ba80"), bytes.fromhex("68ce0fc8")),
     "hevc": (
         bytes.fromhex("40010c01ffff016000000300900000030000030078959809"),
         bytes.fromhex("420101016000000300900000030000030078a0028080bfe5966664dacb90c0"),

@@ -135,10 +135,7 @@ def test_a_picture_sent_twice_is_returned_twice(*, trusted: bool):
     sei = b"\x06\x05"
     packets += [packet(n + step, T0 + n * 3600, (sei, FIRST)[step % 2], marker=bool(step % 2)) for step in range(4)]
     found = summary(read(session(), packets))[n:]
-    assert found == [
-        (n * 3600, (sei, FIRST), n + 1, 0),
-        (n * 3600, (sei, FIRST), n + 3, 0),
-    ]
+    assert found == [(n * 3600, (sei, FIRST), n + 1, 0), (n * 3600, (sei, FIRST), n + 3, 0)]
 
 
 SEI = b"\x06\xf0\x01\x07\x80"
@@ -148,10 +145,7 @@ def test_sei_after_a_marked_picture_belongs_to_the_next_one_without_changing_its
     """docs/cameras.md: trailing-sei. Once markers are used, the picture is complete when the SEI arrives."""
     packets = marked(MIN_MARKER_AGREEMENTS + 2)
     n = len(packets)
-    packets += [
-        packet(n, T0 + (n - 1) * 3600, SEI, marker=True),
-        packet(n + 1, T0 + n * 3600, FIRST, marker=True),
-    ]
+    packets += [packet(n, T0 + (n - 1) * 3600, SEI, marker=True), packet(n + 1, T0 + n * 3600, FIRST, marker=True)]
     found = summary(read(session(), packets))
     assert found[n - 1 :] == [((n - 1) * 3600, (FIRST,), n, 0), (n * 3600, (SEI, FIRST), n + 2, 0)]
     assert len(read(session(), packets[:-1])) == n  # SEI alone is no picture
@@ -249,10 +243,7 @@ def test_an_incomplete_slice_is_dropped_and_its_picture_is_damaged(
     missing: set[int], found: list[tuple[int, bool, int]]
 ):
     last = len(TWO_SLICES) - 1
-    packets = [
-        *marked(1),
-        *(packet(1 + n, T0 + 3600, one, marker=n == last) for n, one in enumerate(TWO_SLICES)),
-    ]
+    packets = [*marked(1), *(packet(1 + n, T0 + 3600, one, marker=n == last) for n, one in enumerate(TWO_SLICES))]
     packets.append(packet(2 + last, T0 + 7200, FIRST))
     left = [one for n, one in enumerate(packets) if n - 1 not in missing]
     assert losses(read(session(), left)) == [(1, False, 0), *found]

@@ -8,13 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from districam_common.errors import Fatal, Rejected, Retriable
 from districam_common.runtime import logs
 from districam_common.runtime.retry import retry
-from districam_common.runtime.settings import (
-    LogSettings,
-    ServiceSettings,
-    SettingsError,
-    TopicsSettings,
-    load,
-)
+from districam_common.runtime.settings import LogSettings, ServiceSettings, SettingsError, TopicsSettings, load
 
 _RETRY_INTERVAL_S = 0.5
 

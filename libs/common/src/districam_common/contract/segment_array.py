@@ -121,16 +121,7 @@ def _decode(members: Sequence[bytes], starts_us: NDArray[np.int64]) -> SegmentAr
 def array_from_entries(entries: Iterable[IndexEntry]) -> SegmentArray:
     """Entries as an array of `SEGMENT_DTYPE`."""
     rows = [
-        (
-            *_epoch_halves(e.epoch),
-            e.first_seq,
-            e.last_seq,
-            e.start_us,
-            e.end_us,
-            e.bytes,
-            e.init_bytes,
-            e.flags,
-        )
+        (*_epoch_halves(e.epoch), e.first_seq, e.last_seq, e.start_us, e.end_us, e.bytes, e.init_bytes, e.flags)
         for e in entries
     ]
     return np.array(rows, dtype=SEGMENT_DTYPE)

@@ -136,12 +136,7 @@ def still_message(still: Still, *, site: str) -> Message:
     """The record of a still; its `ce_id` is `{epoch}/{seq}`."""
     envelope = Envelope(site=site, service="ingest", id=f"{still.epoch}/{still.seq}")
     headers = _headers(envelope, KEYFRAME_TYPE, still.camera_id, still.at_us, "image/jpeg")
-    for name, value in (
-        ("epoch", still.epoch),
-        ("seq", still.seq),
-        ("width", still.width),
-        ("height", still.height),
-    ):
+    for name, value in (("epoch", still.epoch), ("seq", still.seq), ("width", still.width), ("height", still.height)):
         headers.append((f"ce_{name}", str(value).encode()))
     return Message(still.camera_id.encode(), still.jpeg, headers)
 

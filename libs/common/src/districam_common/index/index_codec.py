@@ -187,8 +187,7 @@ _decode_event_cached = random_cache(1 << 17)(_decode_event)
 
 
 def _decode_all(
-    members: Iterable[bytes],
-    decode: Callable[[bytes], LoggedEvent | PartitionTruncated] = _decode_event_cached,
+    members: Iterable[bytes], decode: Callable[[bytes], LoggedEvent | PartitionTruncated] = _decode_event_cached
 ) -> Iterable[LoggedEvent | PartitionTruncated]:
     for member in members:
         try:

@@ -14,11 +14,7 @@ from districam_common.contract.events import Camera
 from districam_common.contract.segment_array import SegmentArray
 from districam_common.index import index_codec as replies
 from districam_common.index.index_codec import InstantState, Meta, parse_meta
-from districam_common.index.index_queries import (
-    NEWEST_MEMBERS_LUA,
-    queue_last_segment_reads,
-    queue_segment_reads,
-)
+from districam_common.index.index_queries import NEWEST_MEMBERS_LUA, queue_last_segment_reads, queue_segment_reads
 from districam_common.index.recent_events_cache import RecentEventsCache
 from districam_common.index.redis_client import open_pipeline, open_redis, read_hash, translate_redis_errors
 from districam_common.index.revisions import decode_complete_revision
@@ -152,11 +148,7 @@ class IndexReader:
         async with open_pipeline(self._redis, "reading the ledger inputs of a camera") as pipe:
             pipe.hget(names.WATERMARKS, str(partition))
             queue_segment_reads(pipe, camera_id, from_us, to_us)
-            for key in (
-                names.camera_key(camera_id),
-                names.events_key(camera_id),
-                names.truncations_key(partition),
-            ):
+            for key in (names.camera_key(camera_id), names.events_key(camera_id), names.truncations_key(partition)):
                 pipe.zrange(key, 0, -1)
             pipe.hgetall(names.META)
             logged, *hours, revisions, event_members, truncations, meta = await pipe.execute()
@@ -338,10 +330,7 @@ class IndexReader:
         keys = [
             key
             for camera_id in camera_ids
-            for key in (
-                names.expired_key(camera_id),
-                *(names.segments_key_of(camera_id, hour) for hour in hours),
-            )
+            for key in (names.expired_key(camera_id), *(names.segments_key_of(camera_id, hour) for hour in hours))
         ]
         async with open_pipeline(self._redis, "reading the states at an instant") as pipe:
             pipe.hgetall(names.META)

@@ -24,11 +24,7 @@ from districam_common.kafka.offsets import to_record, to_topic_partitions
 from districam_common.kafka.rebalance_listener import PartitionsCallback, RebalanceListener, create_consumer
 from districam_common.kafka.records import Committed, MembershipLost, OffsetOutOfRange, Partition, Record
 from districam_common.kafka.topic_reader import TopicReader
-from districam_common.kafka.truncation_detector import (
-    TruncationDetector,
-    first_surviving_marks,
-    read_records_at,
-)
+from districam_common.kafka.truncation_detector import TruncationDetector, first_surviving_marks, read_records_at
 from districam_common.runtime.clock import Clock
 from districam_common.runtime.settings import KafkaSettings
 
@@ -125,13 +121,7 @@ class GroupConsumer:
             consumer = await stack.enter_async_context(offsets.open_consumer(raw, settings))
             await offsets.require_topics(consumer, topics, settings.request_timeout_s)
             member = cls(
-                consumer,
-                admin,
-                settings,
-                group=group,
-                on_assigned=on_assigned,
-                on_revoked=on_revoked,
-                clock=clock,
+                consumer, admin, settings, group=group, on_assigned=on_assigned, on_revoked=on_revoked, clock=clock
             )
             internals.on_heartbeat(consumer, member._record_contact)
             consumer.subscribe(list(topics), listener=RebalanceListener(member._queue_revoked, member._queue_assigned))
@@ -186,11 +176,7 @@ class GroupConsumer:
         if position is None or offset == position:
             return position is not None
         log.error(
-            "records out of order",
-            topic=partition.topic,
-            partition=partition.number,
-            position=position,
-            offset=offset,
+            "records out of order", topic=partition.topic, partition=partition.number, position=position, offset=offset
         )
         for key in self._assigned_keys([partition]):
             self._consumer.seek(key, position)

@@ -54,10 +54,7 @@ class Publisher:
     """Publishes for all tasks of a process. Connects at the first use, and replaces its producer after errors."""
 
     def __init__(
-        self,
-        settings: KafkaSettings,
-        client_id: str,
-        producer_type: type[AIOKafkaProducer] = AIOKafkaProducer,
+        self, settings: KafkaSettings, client_id: str, producer_type: type[AIOKafkaProducer] = AIOKafkaProducer
     ) -> None:
         self._settings = settings
         self._producer_type = producer_type
@@ -99,10 +96,7 @@ class Publisher:
                 await self._discard_producer(producer)
             raise
         return Ack(
-            metadata.partition,
-            metadata.offset,
-            (metadata.timestamp or 0) * 1000,
-            _append_broker(producer, metadata),
+            metadata.partition, metadata.offset, (metadata.timestamp or 0) * 1000, _append_broker(producer, metadata)
         )
 
     async def partitions(self, topic: str) -> int:

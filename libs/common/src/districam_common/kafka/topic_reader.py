@@ -20,11 +20,7 @@ class TopicReader:
     """Reads whole topics without a group. If a log turns out to be truncated, it must be read again from the beginning."""
 
     def __init__(
-        self,
-        consumer: AIOKafkaConsumer,
-        partitions: Sequence[Partition],
-        lookup: RecordLookup,
-        timeout_s: float,
+        self, consumer: AIOKafkaConsumer, partitions: Sequence[Partition], lookup: RecordLookup, timeout_s: float
     ) -> None:
         self._consumer = consumer
         self._partitions = partitions

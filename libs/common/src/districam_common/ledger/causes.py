@@ -276,9 +276,7 @@ def _epoch_ends(events: Iterable[LoggedEvent]) -> dict[str, _EpochEnd]:
             new = _EpochEnd(one.event.last_seq, one.event.end_us, appended_us)
             old = out.get(one.event.epoch, new)
             out[one.event.epoch] = _EpochEnd(
-                max(old.last_seq, new.last_seq),
-                max(old.end_us, new.end_us),
-                min(old.appended_us, new.appended_us),
+                max(old.last_seq, new.last_seq), max(old.end_us, new.end_us), min(old.appended_us, new.appended_us)
             )
     return out
 
@@ -313,10 +311,7 @@ def order_by_seq(segments: SegmentArray) -> NDArray[np.intp]:
     return np.lexsort((-segments["last_seq"], segments["first_seq"], segments["epoch_lo"], segments["epoch_hi"]))
 
 
-def _farthest(
-    starts_epoch: NDArray[np.bool],
-    last_seq: NDArray[np.int64],
-) -> NDArray[np.int64]:
+def _farthest(starts_epoch: NDArray[np.bool], last_seq: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each row, the first row with the greatest `last_seq` among its epoch's rows up to it."""
     rank = (np.cumsum(starts_epoch) << 33) + last_seq
     best = np.maximum.accumulate(rank)

@@ -8,14 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from districam_common.contract import wire
-from districam_common.contract.events import (
-    Connected,
-    FootageExpired,
-    Lost,
-    PartitionTruncated,
-    Refused,
-    Shed,
-)
+from districam_common.contract.events import Connected, FootageExpired, Lost, PartitionTruncated, Refused, Shed
 from districam_common.contract.fields import CameraId, Count, Instant
 from districam_common.contract.media import CAMERA_ID
 from districam_common.contract.names import HOUR_US

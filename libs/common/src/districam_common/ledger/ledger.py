@@ -26,16 +26,7 @@ from districam_common.ledger.causes import (
 from districam_common.ledger.expectation import Revision, expected_intervals
 from districam_common.ledger.intervals import Interval, gaps, intersects, merge, merge_arrays
 
-__all__ = [
-    "LedgerInputs",
-    "LoggedEvent",
-    "Revision",
-    "State",
-    "Summary",
-    "gap_us_by_cause",
-    "ledger",
-    "summary",
-]
+__all__ = ["LedgerInputs", "LoggedEvent", "Revision", "State", "Summary", "gap_us_by_cause", "ledger", "summary"]
 
 SETTLE_US = 75_000_000
 """Longer than the sum of the reader's silence timeout, Kafka's session timeout and a reconnection."""
@@ -152,10 +143,7 @@ def _merge_adjacent(states: Iterable[State]) -> list[State]:
 
 
 def _short_gaps(
-    recorded: Sequence[Interval],
-    holes: Holes,
-    shed_ranges: Sequence[Attribution],
-    periods: Sequence[EffectivePeriod],
+    recorded: Sequence[Interval], holes: Holes, shed_ranges: Sequence[Attribution], periods: Sequence[EffectivePeriod]
 ) -> list[Interval]:
     """Gaps shorter than `MIN_GAP_US` between epochs, where nothing is known to be missing; they count as recorded."""
     all_gaps = [(before[1], after[0]) for before, after in pairwise(recorded)]

@@ -28,13 +28,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from districam_common.pictures.annex_b import to_annex_b
-from districam_common.pictures.messages import (
-    LENGTHS_BYTES,
-    MessageHead,
-    decode_head,
-    decode_lengths,
-    encode_message,
-)
+from districam_common.pictures.messages import LENGTHS_BYTES, MessageHead, decode_head, decode_lengths, encode_message
 from districam_common.pictures.sandbox import enter_sandbox
 
 MAX_PIXELS = 36 << 20

@@ -15,13 +15,7 @@ log = structlog.get_logger()
 
 _REQUEST_TIMEOUT_S = 5.0
 """For reading the request, and for writing the response: clients that stall are disconnected."""
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    503: "Service Unavailable",
-}
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
 @dataclass(frozen=True, slots=True)

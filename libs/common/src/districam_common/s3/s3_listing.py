@@ -36,12 +36,7 @@ class ListingPage:
 
 
 def first_query(
-    kind: ListingKind,
-    prefix: str,
-    *,
-    start_after: str = "",
-    delimiter: str = "",
-    size: int = MAX_PAGE_ENTRIES,
+    kind: ListingKind, prefix: str, *, start_after: str = "", delimiter: str = "", size: int = MAX_PAGE_ENTRIES
 ) -> dict[str, str]:
     """The query for the first page, of at most `size` entries."""
     query = {"prefix": prefix, "delimiter": delimiter, "max-keys": str(size), "encoding-type": "url"}

@@ -57,10 +57,7 @@ CAMERAS = (
 
 def write_simulator(path: Path, faults: Sequence[str] = ()) -> None:
     """Writes the simulator's specification of the demo's cameras and their faults."""
-    spec = {
-        "cameras": [{"id": role.camera_id, "clip": role.clip} for role in CAMERAS],
-        "faults": list(faults),
-    }
+    spec = {"cameras": [{"id": role.camera_id, "clip": role.clip} for role in CAMERAS], "faults": list(faults)}
     path.write_text(json.dumps(spec), encoding="utf-8")
 
 

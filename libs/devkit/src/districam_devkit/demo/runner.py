@@ -106,11 +106,7 @@ def _stop_on_signal() -> Generator[asyncio.Event]:
 
 
 async def _show(
-    demo: DemoEnvironment,
-    screen: Screen,
-    options: DemoOptions,
-    stopping: asyncio.Event,
-    listing_times: ListingTimes,
+    demo: DemoEnvironment, screen: Screen, options: DemoOptions, stopping: asyncio.Event, listing_times: ListingTimes
 ) -> None:
     """Shows the table and polls the API until everything that was sent is indexed."""
     async with asyncio.TaskGroup() as tasks:

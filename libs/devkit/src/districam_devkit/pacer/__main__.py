@@ -145,11 +145,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     source = Generated(
-        width=arguments.width,
-        height=arguments.height,
-        bitrate=arguments.bitrate,
-        label="bench",
-        one_slice=True,
+        width=arguments.width, height=arguments.height, bitrate=arguments.bitrate, label="bench", one_slice=True
     )
     pacer = Pacer(prebuild(open_clip(source, cache=Path(CLIP_CACHE))), spread=arguments.spread)
     print(json.dumps({"port": pacer.port}), flush=True)

@@ -67,11 +67,7 @@ class Client:
                 lines.append("Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER")
             case "DESCRIBE":
                 self.camera_id, body = url.rstrip("/").rpartition("/")[2], self._clip.sdp
-                lines += [
-                    "Content-Type: application/sdp",
-                    f"Content-Base: {url}/",
-                    f"Content-Length: {len(body)}",
-                ]
+                lines += ["Content-Type: application/sdp", f"Content-Base: {url}/", f"Content-Length: {len(body)}"]
             case "SETUP":
                 lines.append("Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
             case "PLAY":

@@ -77,20 +77,9 @@ def document() -> dict[str, Any]:
     messages = {message.name: _message(message) for channel in channels for message in channel.messages}
     return {
         "asyncapi": "3.0.0",
-        "info": {
-            "title": "districam",
-            "version": "1.0.0",
-            "description": _ABOUT,
-            "license": {"name": "Apache-2.0"},
-        },
+        "info": {"title": "districam", "version": "1.0.0", "description": _ABOUT, "license": {"name": "Apache-2.0"}},
         "defaultContentType": "application/json",
-        "servers": {
-            "kafka": {
-                "host": "localhost:9092",
-                "protocol": "kafka",
-                "description": "The site's brokers.",
-            }
-        },
+        "servers": {"kafka": {"host": "localhost:9092", "protocol": "kafka", "description": "The site's brokers."}},
         "channels": {channel.name: _channel(channel, topics[channel.topic]) for channel in channels},
         "operations": {f"send-{channel.name}": _operation(channel) for channel in channels},
         "components": {"messages": messages, "schemas": _schemas()},
@@ -230,12 +219,7 @@ def _json(kind: type[Any], *, service: str, event_id: str, time: str, subject: s
         summary=summary_of(kind),
         payload={"$ref": _SCHEMAS.format(model=kind.__name__)},
         headers=of_headers.headers_of(
-            kind.type,
-            content_type="application/json",
-            service=service,
-            event_id=event_id,
-            time=time,
-            subject=subject,
+            kind.type, content_type="application/json", service=service, event_id=event_id, time=time, subject=subject
         ),
         key=of_headers.CAMERA_KEY,
     )

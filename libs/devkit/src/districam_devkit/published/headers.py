@@ -77,11 +77,7 @@ def _text(description: str, form: dict[str, Any]) -> Schema:
     return {"description": description, "type": "string", **whole}
 
 
-CAMERA_KEY: Schema = {
-    "description": "The camera's id.",
-    "type": "string",
-    "pattern": f"^{CAMERA_ID.pattern}$",
-}
+CAMERA_KEY: Schema = {"description": "The camera's id.", "type": "string", "pattern": f"^{CAMERA_ID.pattern}$"}
 PARTITION_KEY: Schema = {
     "description": "The partition's number of `districam.fragments.v1`.",
     "type": "string",

@@ -6,14 +6,4 @@ from districam_devkit.servers.process import OnStep, Server, ServerUnavailable
 from districam_devkit.servers.seaweedfs import S3
 from districam_devkit.servers.valkey import Redis
 
-__all__ = [
-    "S3",
-    "Broker",
-    "BrokerOption",
-    "OnStep",
-    "Redis",
-    "Server",
-    "ServerUnavailable",
-    "Servers",
-    "all_running",
-]
+__all__ = ["S3", "Broker", "BrokerOption", "OnStep", "Redis", "Server", "ServerUnavailable", "Servers", "all_running"]

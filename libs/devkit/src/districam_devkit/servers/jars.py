@@ -54,12 +54,7 @@ async def _fetch(mvn: str, work: Path, into: Path) -> None:
     )
     with log.open("wb") as sink:
         process = await asyncio.create_subprocess_exec(
-            mvn,
-            *options,
-            "dependency:copy-dependencies",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
+            mvn, *options, "dependency:copy-dependencies", stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink
         )
         try:
             async with asyncio.timeout(_FETCH_TIMEOUT_S):

@@ -131,11 +131,7 @@ async def running(
 
 @asynccontextmanager
 async def _on(
-    chosen: list[int],
-    home: Path,
-    log_dir: Path,
-    installation: Installation,
-    extra_listeners: Sequence[ExtraListener],
+    chosen: list[int], home: Path, log_dir: Path, installation: Installation, extra_listeners: Sequence[ExtraListener]
 ) -> AsyncGenerator[broker.Broker]:
     port, controller_port = chosen
     ports.require_free("kafka", chosen)
@@ -167,12 +163,7 @@ async def cluster(
             config = _write_config(folder, broker_properties(folder / "data", port, controllers[node - 1], node=place))
             await _format(installation, config, cluster_id)
             started = _started(
-                f"kafka-{node}",
-                installation,
-                config,
-                port,
-                log_dir=log_dir,
-                environment=environments[node - 1],
+                f"kafka-{node}", installation, config, port, log_dir=log_dir, environment=environments[node - 1]
             )
             return await stack.enter_async_context(started)
 
@@ -231,10 +222,7 @@ def _cluster_id() -> str:
 async def _format(installation: Installation, config: Path, cluster_id: str) -> None:
     command = installation.command("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(config))
     process_ = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     try:
         async with asyncio.timeout(_FORMAT_TIMEOUT_S):

@@ -90,10 +90,7 @@ async def _on(chosen: list[int], home: Path, log_dir: Path) -> AsyncGenerator[S3
     port, *others = chosen
     ports.require_free("s3", _with_companions(chosen))  # otherwise it would silently listen elsewhere
     endpoint, access_key, secret_key = f"{ports.HOST}:{port}", "devkit", secrets.token_urlsafe(24)
-    listen = (
-        f"-s3.port={port}",
-        *(f"-{part}.port={at}" for part, at in zip(_COMPONENTS, others, strict=True)),
-    )
+    listen = (f"-s3.port={port}", *(f"-{part}.port={at}" for part, at in zip(_COMPONENTS, others, strict=True)))
     program = ProcessSpec(
         name="s3",
         argv=(str(binary()), "mini", f"-dir={home}", *_OPTIONS, *listen),

@@ -93,14 +93,7 @@ PacketQuirk = Literal[
 ReportQuirk = Literal["unset-clock", "foreign-report", "no-sdes-end", "short-report"]
 """Quirks of RTCP."""
 Quirk = Literal[
-    BaseQuirk,
-    DescriptionQuirk,
-    ResponseQuirk,
-    TransportQuirk,
-    AuthQuirk,
-    PayloadQuirk,
-    PacketQuirk,
-    ReportQuirk,
+    BaseQuirk, DescriptionQuirk, ResponseQuirk, TransportQuirk, AuthQuirk, PayloadQuirk, PacketQuirk, ReportQuirk
 ]
 QUIRKS: Final[tuple[Quirk, ...]] = get_args(Quirk)
 

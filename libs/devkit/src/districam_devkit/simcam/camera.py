@@ -318,11 +318,7 @@ class LiveCamera:
             quirks, codec = self.behavior.quirks, self.clip.codec
             packets = rtp_quirks.packets(packets, quirks, codec=codec, previous_timestamp=before)
         packets = self.impairment.apply(
-            packets,
-            now_s,
-            connection=session.transport.number,
-            number=number,
-            in_order=session.is_ordered_transport,
+            packets, now_s, connection=session.transport.number, number=number, in_order=session.is_ordered_transport
         )
         if self.has_fault("babble", now_s):
             packets = [random_bytes(packet, self._rng) for packet in packets]
@@ -356,11 +352,7 @@ class LiveCamera:
             ]
             if sent_to:
                 self._log.write(
-                    self.camera_id,
-                    first.number,
-                    first.sent_us,
-                    is_keyframe=first.is_keyframe,
-                    sent_to=sent_to,
+                    self.camera_id, first.number, first.sent_us, is_keyframe=first.is_keyframe, sent_to=sent_to
                 )
 
     def _timestamp(self, number: int, session: VideoSession) -> int:

@@ -60,12 +60,7 @@ class Microphone:
     """
 
     def __init__(
-        self,
-        config: AudioConfig,
-        start_s: float,
-        *,
-        wall_us: Callable[[float], int],
-        is_silenced: Callable[[], bool],
+        self, config: AudioConfig, start_s: float, *, wall_us: Callable[[float], int], is_silenced: Callable[[], bool]
     ) -> None:
         self.config = config
         self.is_setup_refused = False

@@ -99,11 +99,7 @@ def _parse_request(message: bytes) -> Request:
 
 
 def response(
-    status: int,
-    cseq: str,
-    headers: Sequence[tuple[str, str]] = (),
-    body: bytes = b"",
-    quirks: Collection[str] = (),
+    status: int, cseq: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"", quirks: Collection[str] = ()
 ) -> bytes:
     """Returns the response to the request with that `CSeq`, in the form of a camera with these quirks."""
     all_headers = [("CSeq", "0" if "zero-cseq" in quirks else cseq), ("Server", "simcam"), *headers]

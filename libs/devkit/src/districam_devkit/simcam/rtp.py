@@ -40,13 +40,7 @@ def _fragmented(codec: Codec, nal: bytes, mtu: int) -> list[bytes]:
 
 
 def interleaved(
-    units: Sequence[bytes],
-    *,
-    channel: int,
-    seq: int,
-    timestamp: int,
-    ssrc: int,
-    payload_type: int = PAYLOAD_TYPE,
+    units: Sequence[bytes], *, channel: int, seq: int, timestamp: int, ssrc: int, payload_type: int = PAYLOAD_TYPE
 ) -> list[bytes]:
     """Returns interleaved RTP packets of one access unit; the last one has the marker bit."""
     last = len(units) - 1

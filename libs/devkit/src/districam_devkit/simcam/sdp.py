@@ -14,13 +14,7 @@ from districam_devkit.simcam.tones import Tone
 CONTROL: Final = "trackID=0"
 AUDIO_CONTROL: Final = "trackID=1"
 QUERY: Final = "?transportmode=unicast&profile=Profile_1"
-_SESSION: Final[tuple[str, ...]] = (
-    "v=0",
-    "o=- 1 1 IN IP4 127.0.0.1",
-    "s=simcam",
-    "c=IN IP4 0.0.0.0",
-    "t=0 0",
-)
+_SESSION: Final[tuple[str, ...]] = ("v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=simcam", "c=IN IP4 0.0.0.0", "t=0 0")
 _METADATA: Final = (
     "m=application 0 RTP/AVP 107",
     "c=IN IP4 0.0.0.0",
@@ -28,11 +22,7 @@ _METADATA: Final = (
     "a=control:trackID=3",
     "a=rtpmap:107 vnd.onvif.metadata/90000",
 )
-_VENDOR: Final = (
-    "m=application/TP-LINK 0 RTP/AVP smart/1/90000",
-    "a=rtpmap:95 TP-LINK/90000",
-    "a=control:track3",
-)
+_VENDOR: Final = ("m=application/TP-LINK 0 RTP/AVP smart/1/90000", "a=rtpmap:95 TP-LINK/90000", "a=control:track3")
 _OTHER_AUDIO: Final = ("m=audio 0 RTP/AVP 8", "a=rtpmap:8 PCMA/8000", f"a=control:{AUDIO_CONTROL}")
 
 

@@ -220,10 +220,7 @@ async def running(
             servers.append(tls)
         failure: Exception | None = None
         async with asyncio.TaskGroup() as tasks:
-            attendants = [
-                tasks.create_task(simulation.sweep()),
-                tasks.create_task(simulation.inject_all(faults)),
-            ]
+            attendants = [tasks.create_task(simulation.sweep()), tasks.create_task(simulation.inject_all(faults))]
             players = [tasks.create_task(camera.run()) for camera in lives]
             microphones = [camera.microphone for camera in lives if camera.microphone is not None]
             players += [tasks.create_task(microphone.run()) for microphone in microphones]

@@ -99,10 +99,7 @@ class StoredFragment:
         found = self.entry.samples
         media = memoryview(self.data)[found[0].offset : found[-1].offset + found[-1].size]
         run = video_run(
-            track.track_id,
-            dts,
-            [(s.duration, s.size, s.is_keyframe, s.composition_offset) for s in found],
-            [media],
+            track.track_id, dts, [(s.duration, s.size, s.is_keyframe, s.composition_offset) for s in found], [media]
         )
         if run.size != len(media):
             raise ValueError("a fragment's video samples are not contiguous")

@@ -74,8 +74,7 @@ def preroll_segments(entries: Sequence[IndexEntry], first: IndexEntry, at_us: in
 def keyframe_at(fragments: Sequence[FragmentInfo], at_us: int) -> FragmentInfo | None:
     """The last fragment at or before `at_us` that starts with a keyframe."""
     return next(
-        (fragment for fragment in reversed(fragments) if fragment.is_keyframe and fragment.start_us <= at_us),
-        None,
+        (fragment for fragment in reversed(fragments) if fragment.is_keyframe and fragment.start_us <= at_us), None
     )
 
 

@@ -44,10 +44,7 @@ def timeline(camera_id: str, window: Window, states: Sequence[State], zone: Zone
 
 
 def _state(state: State, zone: ZoneInfo) -> Json:
-    out: Json = {
-        "state": state.state,
-        **dict(format_instants(zone, **{"from": state.from_us, "to": state.to_us})),
-    }
+    out: Json = {"state": state.state, **dict(format_instants(zone, **{"from": state.from_us, "to": state.to_us}))}
     if state.cause is not None:
         out["cause"] = state.cause
     if state.detail:
@@ -123,12 +120,7 @@ def _distance(found: CameraMatch) -> Json:
 def coverage_at(at_us: int, page: Page, states: Mapping[str, State], zone: ZoneInfo) -> Json:
     """Each camera's state at an instant; `states` by id."""
     lines = [_camera_state(one, states[one.camera.camera_id]) for one in page.found]
-    return {
-        **dict(format_instants(zone, at=at_us)),
-        "tz": zone.key,
-        "cameras": lines,
-        "next": page.next_cursor,
-    }
+    return {**dict(format_instants(zone, at=at_us)), "tz": zone.key, "cameras": lines, "next": page.next_cursor}
 
 
 def _camera_state(found: CameraMatch, state: State) -> Json:
@@ -150,12 +142,7 @@ def coverage_within(window: Window, page: Page, days: Mapping[str, Sequence[byte
 
 def _bitmap(found: CameraMatch, days: Sequence[bytes], window: Window) -> Json:
     recorded, slots = bitmaps.encode_window(days, window)
-    return {
-        "camera_id": found.camera.camera_id,
-        "recorded": recorded,
-        "recorded_slots": slots,
-        **_distance(found),
-    }
+    return {"camera_id": found.camera.camera_id, "recorded": recorded, "recorded_slots": slots, **_distance(found)}
 
 
 def camera(health: StreamHealth, zone: ZoneInfo) -> Json:
@@ -187,11 +174,7 @@ def not_deleted(healths: Iterable[StreamHealth]) -> Iterable[StreamHealth]:
 def stream(health: StreamHealth, now_us: int, zone: ZoneInfo) -> Json:
     """A camera's current health."""
     age_us = None if health.last_end_us is None else now_us - health.last_end_us
-    return {
-        **_name(health.camera),
-        **_now(health, zone),
-        "age_s": None if age_us is None else seconds(age_us),
-    }
+    return {**_name(health.camera), **_now(health, zone), "age_s": None if age_us is None else seconds(age_us)}
 
 
 def _name(record: Camera) -> Json:

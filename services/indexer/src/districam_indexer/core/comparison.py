@@ -99,10 +99,7 @@ def count_copies(segments: SegmentArray) -> int:
     if not len(rows):
         return 0
     is_new_epoch = np.concatenate(
-        (
-            [True],
-            (rows["epoch_hi"][1:] != rows["epoch_hi"][:-1]) | (rows["epoch_lo"][1:] != rows["epoch_lo"][:-1]),
-        )
+        ([True], (rows["epoch_hi"][1:] != rows["epoch_hi"][:-1]) | (rows["epoch_lo"][1:] != rows["epoch_lo"][:-1]))
     )
     rank = (np.cumsum(is_new_epoch) << 33) + rows["last_seq"]
     before = np.concatenate(([-1], np.maximum.accumulate(rank)[:-1]))

@@ -58,8 +58,7 @@ def hold_targets(hold: Hold, versions: Iterable[ObjectVersion]) -> HoldTargets:
     """Those of `versions` whose segment is the camera's and intersects the hold's window."""
     inside = [one for one in versions if _intersects(hold, one)]
     return HoldTargets(
-        tuple(one for one in inside if not one.is_delete_marker),
-        tuple(one for one in inside if one.is_delete_marker),
+        tuple(one for one in inside if not one.is_delete_marker), tuple(one for one in inside if one.is_delete_marker)
     )
 
 
@@ -102,18 +101,12 @@ def events_to_archive(
     encoded_truncations = encode_truncations(truncations, hold.from_us, hold.to_us)
     new_events, new_truncations = (
         [one for one in now if one not in {*ours, *before}]
-        for now, ours, before in (
-            (encoded_events, hold.events, old.events),
-            (encoded_truncations, hold.fell, old.fell),
-        )
+        for now, ours, before in ((encoded_events, hold.events, old.events), (encoded_truncations, hold.fell, old.fell))
     )
     if not new_events and not new_truncations:
         return None
     return replace(
-        old,
-        log_us=max(old.log_us, watermark_us),
-        events=(*old.events, *new_events),
-        fell=(*old.fell, *new_truncations),
+        old, log_us=max(old.log_us, watermark_us), events=(*old.events, *new_events), fell=(*old.fell, *new_truncations)
     )
 
 

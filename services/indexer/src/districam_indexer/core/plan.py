@@ -4,13 +4,7 @@ import json
 from collections.abc import Sequence
 
 from districam_common.contract import names, segment_array, wire
-from districam_common.contract.events import (
-    Camera,
-    FootageExpired,
-    PartitionTruncated,
-    SegmentStored,
-    StreamEvent,
-)
+from districam_common.contract.events import Camera, FootageExpired, PartitionTruncated, SegmentStored, StreamEvent
 from districam_common.contract.media import CAMERA_ID, Still
 from districam_common.contract.names import DAY_US, HOUR_US
 from districam_common.contract.segment_array import IndexEntry

@@ -85,10 +85,7 @@ def resume_offset(
         )
     if is_verifiable(read_marks, beginning_offset) and survivor != read_marks[0]:
         offset = min(applied, beginning_offset if survivor is None else survivor.offset + 1)
-        return (
-            offset,
-            f"the log no longer has the record read at {read_marks[0].offset}: reading again from {offset}",
-        )
+        return (offset, f"the log no longer has the record read at {read_marks[0].offset}: reading again from {offset}")
     if applied > end_offset:
         return beginning_offset, f"the log ends at {end_offset}, before {applied}: the topic was recreated"
     return applied, ""

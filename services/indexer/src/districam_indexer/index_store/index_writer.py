@@ -130,11 +130,7 @@ class IndexWriter:
             await _require_positions(pipe, positions)
 
     async def set_positions(
-        self,
-        positions: Mapping[Partition, int],
-        read_marks: Mapping[Partition, Sequence[Mark]],
-        *,
-        build: str,
+        self, positions: Mapping[Partition, int], read_marks: Mapping[Partition, Sequence[Mark]], *, build: str
     ) -> None:
         """Sets the offsets from which the caller will write, also for partitions without records.
 
@@ -147,10 +143,7 @@ class IndexWriter:
         async def queue_commands(pipe: Pipeline) -> None:
             pipe.multi()
             pipe.hset(names.APPLIED, mapping={position_field(p): offset for p, offset in positions.items()})
-            pipe.hset(
-                names.MARKS,
-                mapping={position_field(p): _encode_marks(read_marks.get(p, ())) for p in positions},
-            )
+            pipe.hset(names.MARKS, mapping={position_field(p): _encode_marks(read_marks.get(p, ())) for p in positions})
 
         if positions:
             await self.transact("setting the positions", build, queue_commands)

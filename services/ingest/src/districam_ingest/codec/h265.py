@@ -6,12 +6,7 @@ The comments name the syntax elements that are read or skipped.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from districam_ingest.codec.nal import (
-    BitReader,
-    BitstreamError,
-    encode_parameter_sets,
-    remove_emulation_prevention,
-)
+from districam_ingest.codec.nal import BitReader, BitstreamError, encode_parameter_sets, remove_emulation_prevention
 from districam_ingest.codec.video_parameters import (
     MAX_REORDER_DEPTH,
     VideoParameters,

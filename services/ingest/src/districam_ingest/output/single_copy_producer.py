@@ -134,10 +134,7 @@ class RecordBatchBuilder:
             return None
         self._parts += (length_prefix + head, value or b"", encoded_headers)
         self._size += size
-        self._base_timestamp_ms, self._max_timestamp_ms = (
-            base_timestamp_ms,
-            max(self._max_timestamp_ms, at_ms),
-        )
+        self._base_timestamp_ms, self._max_timestamp_ms = (base_timestamp_ms, max(self._max_timestamp_ms, at_ms))
         self._count, self._last_offset = self._count + 1, offset
         return AppendedRecord(offset, size, at_ms)
 

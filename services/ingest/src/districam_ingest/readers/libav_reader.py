@@ -241,11 +241,7 @@ class LibavSource:
     # ---- on the thread
 
     def run(
-        self,
-        url: str,
-        options: dict[str, str],
-        limits: tuple[float, float],
-        pause_detector: PauseDetector | None,
+        self, url: str, options: dict[str, str], limits: tuple[float, float], pause_detector: PauseDetector | None
     ) -> None:
         """Opens the stream and delivers its pictures until it ends or `close` was called.
 

@@ -69,11 +69,7 @@ class NativeReader:
         """
         audio_codecs = self._audio_codecs if with_audio else frozenset[str]()
         dialer = Dialer(
-            Connection(self._tls_context),
-            self._clock,
-            credential,
-            audio_codecs,
-            needs_digest=url in self._digest_urls,
+            Connection(self._tls_context), self._clock, credential, audio_codecs, needs_digest=url in self._digest_urls
         )
         try:
             try:

@@ -58,8 +58,7 @@ class Epoch:
         self._first_dts: int | None = None
         if audio_sync is not None:
             self._video_parameters = replace(
-                start.video_parameters,
-                codecs=f"{start.video_parameters.codecs},{audio_sync.parameters.codecs}",
+                start.video_parameters, codecs=f"{start.video_parameters.codecs},{audio_sync.parameters.codecs}"
             )
         self._init = sinks.muxer.init(
             start.video_parameters, start.parameter_sets, audio_sync.parameters if audio_sync else None
@@ -98,10 +97,7 @@ class Epoch:
             self._audio_sync.feed_picture(appended.picture)
         is_clock_uncertain = self._sinks.host_clock.is_uncertain
         units = self._timeline.feed(
-            appended.picture,
-            appended.dts,
-            is_keyframe=appended.is_keyframe,
-            is_clock_uncertain=is_clock_uncertain,
+            appended.picture, appended.dts, is_keyframe=appended.is_keyframe, is_clock_uncertain=is_clock_uncertain
         )
         if not self._report_pending_bytes() and (self._timeline.is_anchored or is_clock_uncertain):
             units += self._timeline.flush()  # store them as late by the network rather than lose them
@@ -128,13 +124,7 @@ class Epoch:
         return pictures
 
     def close(
-        self,
-        cause: Cause,
-        detail: str,
-        *,
-        interval_us: int,
-        next_retry_s: float = 0.0,
-        interrupted: bool = True,
+        self, cause: Cause, detail: str, *, interval_us: int, next_retry_s: float = 0.0, interrupted: bool = True
     ) -> None:
         """Sends the pending pictures, then `lost`, which is the epoch's last record."""
         units = self._timeline.flush()
@@ -195,11 +185,7 @@ class Epoch:
         max_bytes = max(0, MAX_FRAGMENT_PAYLOAD_BYTES - fragment.size)
         shift_ticks = self._timeline.shift_ticks
         audio = audio_sync.drain(
-            self._first_dts,
-            fragment.end_dts,
-            shift_ticks,
-            max_bytes=max_bytes,
-            is_last=fragment.ends == "epoch",
+            self._first_dts, fragment.end_dts, shift_ticks, max_bytes=max_bytes, is_last=fragment.ends == "epoch"
         )
         metrics.AUDIO_UNITS.labels(self._camera.camera_id).inc(len(audio))
         metrics.AUDIO_UNITS_DROPPED.labels(self._camera.camera_id).inc(audio_sync.dropped_units - dropped_before)

@@ -19,12 +19,7 @@ class EpochEvents:
     """Queues an epoch's events. `connected` precedes the first fragment, sent or shed, so that `lost` always follows it."""
 
     def __init__(
-        self,
-        camera: Camera,
-        epoch_id: str,
-        sinks: Sinks,
-        source_info: SourceInfo,
-        video_parameters: VideoParameters,
+        self, camera: Camera, epoch_id: str, sinks: Sinks, source_info: SourceInfo, video_parameters: VideoParameters
     ) -> None:
         self._camera, self._epoch_id, self._sinks = camera, epoch_id, sinks
         self._source_info, self._video_parameters = source_info, video_parameters

@@ -12,14 +12,7 @@ from districam_common.contract import ticks
 from districam_common.contract.events import Cause
 from districam_ingest.codec import h264, h265
 from districam_ingest.codec.dts_extractor import DtsExtractor
-from districam_ingest.codec.nal import (
-    BitstreamError,
-    Codec,
-    is_corrupt,
-    is_keyframe,
-    nal_type,
-    parameter_sets,
-)
+from districam_ingest.codec.nal import BitstreamError, Codec, is_corrupt, is_keyframe, nal_type, parameter_sets
 from districam_ingest.codec.video_parameters import VideoParameters
 from districam_ingest.units import Picture
 
@@ -181,10 +174,7 @@ class EpochSplitter:
         """Returns the in-band parameter sets, and those of the SDP for types that are not in-band."""
         in_band_sets = parameter_sets(self._codec, picture.nals)
         in_band_types = {nal_type(self._codec, nal) for nal in in_band_sets}
-        return (
-            *(nal for nal in self._sdp_sets if nal_type(self._codec, nal) not in in_band_types),
-            *in_band_sets,
-        )
+        return (*(nal for nal in self._sdp_sets if nal_type(self._codec, nal) not in in_band_types), *in_band_sets)
 
     def _check_parameter_sets(self, picture: Picture, *, has_keyframe_slices: bool) -> End | None:
         if not has_keyframe_slices or self._epoch is None:

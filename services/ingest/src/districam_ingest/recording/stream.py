@@ -35,11 +35,7 @@ class Stream:
     """
 
     def __init__(
-        self,
-        camera: Camera,
-        source: Source,
-        context: CameraContext,
-        rate_limits: CameraRateLimits | None = None,
+        self, camera: Camera, source: Source, context: CameraContext, rate_limits: CameraRateLimits | None = None
     ) -> None:
         self._camera, self._source, self._context = camera, source, context
         self._rate_limits = rate_limits or CameraRateLimits()
@@ -219,13 +215,7 @@ class Stream:
         if not epoch.is_anchored and self._follows_stall(epoch):
             has_published = epoch.abort(cause, detail, next_retry_s=next_retry_s, interrupted=interrupted)
         else:
-            epoch.close(
-                cause,
-                detail,
-                interval_us=end.interval_us,
-                next_retry_s=next_retry_s,
-                interrupted=interrupted,
-            )
+            epoch.close(cause, detail, interval_us=end.interval_us, next_retry_s=next_retry_s, interrupted=interrupted)
         self._epoch = None  # last: if the above fails, `abort` still has to end it
         return has_published
 

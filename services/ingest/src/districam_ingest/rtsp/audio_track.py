@@ -45,10 +45,7 @@ class AudioTrack:
         else:
             if missing:
                 self._depacketizer.report_loss()
-            units, length = (
-                self._depacketizer.feed(rtp_packet.payload, rtp_packet.timestamp),
-                self._unit_ticks,
-            )
+            units, length = (self._depacketizer.feed(rtp_packet.payload, rtp_packet.timestamp), self._unit_ticks)
         for n, unit in enumerate(units):
             rest = (len(units) - n) * length
             self._append(unit, pts + n * length, arrival_us - ticks.to_us(rest, self._clock_rate))

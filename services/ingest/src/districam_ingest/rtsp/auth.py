@@ -117,11 +117,7 @@ def _quote(text: str) -> str:
 
 
 def _compute_response(
-    challenge: Challenge,
-    credential: Credential,
-    method_and_uri: tuple[str, str],
-    nonce_count: int,
-    cnonce: str,
+    challenge: Challenge, credential: Credential, method_and_uri: tuple[str, str], nonce_count: int, cnonce: str
 ) -> str:
     """The `response` parameter: RFC 7616 section 3.4.1, or RFC 2069 without qop."""
     name = challenge.hash_name

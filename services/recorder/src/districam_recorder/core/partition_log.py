@@ -144,10 +144,7 @@ class PartitionLog:
             from_us = max(0, min(self._assembler.earliest_end_us(append_us), append_us - MAX_FRAGMENT_DELAY_US))
             self._begin_truncation(incoming.offset, from_us, is_unreadable=True)
         return Rejection(
-            FirstRecord(incoming.offset, append_us, append_us),
-            content.key,
-            content.reason,
-            content.is_conflict,
+            FirstRecord(incoming.offset, append_us, append_us), content.key, content.reason, content.is_conflict
         )
 
     def _feed_fragment(self, incoming: IncomingRecord, fragment: Fragment) -> list[Effect]:
@@ -282,10 +279,6 @@ class PartitionLog:
         first, self._truncated_from, self._last_before_truncation = self._truncated_from, None, None
         if self._is_loss_unreadable:  # `append_us` 0: the log's first record, without an earlier time
             return [
-                Truncation(
-                    first,
-                    first.append_us or max(0, to_us - MAX_FRAGMENT_DELAY_US),
-                    to_us + CLOCK_TOLERANCE_US,
-                )
+                Truncation(first, first.append_us or max(0, to_us - MAX_FRAGMENT_DELAY_US), to_us + CLOCK_TOLERANCE_US)
             ]
         return [Truncation(first, first.append_us, max(to_us, first.append_us))]

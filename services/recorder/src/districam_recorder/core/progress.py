@@ -96,8 +96,7 @@ class Progress:
         active = set(epochs)
         self.seqs = {epoch: seq for epoch, seq in self.seqs.items() if epoch in active}
         return Commit(
-            offset,
-            encode_checkpoint(Checkpoint(self.watermark_us, self.seqs, self.since_us, self.read_marks)),
+            offset, encode_checkpoint(Checkpoint(self.watermark_us, self.seqs, self.since_us, self.read_marks))
         )
 
 
