@@ -112,6 +112,11 @@ class Broker:
         log = self.log(*partition)
         return mark.offset < len(log) and mark_at(log, mark.offset) == mark
 
+    def is_unreadable(self, partition: int, offset: int) -> bool:
+        """True if the record of `fragments` at that offset cannot be read, so that no mark can be compared with it."""
+        log = self.log(names.FRAGMENTS, partition)
+        return offset < len(log) and isinstance(log[offset].value, CorruptFragment)
+
     def apply_retention(self, partition: int, keep_us: int) -> None:
         """Deletes records of `fragments` that are older than `keep_us`."""
         log, at = self.log(names.FRAGMENTS, partition), self.start_offsets[partition]

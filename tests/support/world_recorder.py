@@ -138,15 +138,17 @@ class Recorder:
         """As the consumer does over a new connection: records read before must still be at their offsets."""
         generation, last = self._broker.leader_generations[handler.number], handler.log.last_read
         if handler.leader_generation != generation and last is not None and not self._is_there(handler.number, last):
-            survivor = next((mark for mark in handler.log.read_marks if self._is_there(handler.number, mark)), None)
+            place = names.FRAGMENTS, handler.number
+            survivor = next((mark for mark in handler.log.read_marks if self._broker.has(place, mark)), None)
             handler.pending_effects += handler.log.report_tail_truncation(
                 survivor, self._broker.start_offsets[handler.number]
             )
         handler.leader_generation = generation
 
     def _is_there(self, number: int, mark: Mark) -> bool:
-        """True if the record is at its offset, or was deleted by retention, where this cannot be known."""
-        return mark.offset < self._broker.start_offsets[number] or self._broker.has((names.FRAGMENTS, number), mark)
+        """True if the record is at its offset, or was deleted by retention or cannot be read: then this is unknown."""
+        is_unknown = mark.offset < self._broker.start_offsets[number] or self._broker.is_unreadable(number, mark.offset)
+        return is_unknown or self._broker.has((names.FRAGMENTS, number), mark)
 
     def _read(self, monotonic_us: int) -> None:
         if limits.may_resume(self._used(), MEMORY):

@@ -68,7 +68,8 @@ class Broker:
             raise Retriable("away")
         self.looks += asked.values()
         there = {p: offset for p, offset in asked.items() if offset >= self.begins}
-        return {p: self.log[offset] if offset < len(self.log) else None for p, offset in there.items()}
+        found = {p: self.log[offset] if offset < len(self.log) else None for p, offset in there.items()}
+        return {p: one for p, one in found.items() if one is None or not one.problem}
 
 
 @dataclass
@@ -133,6 +134,27 @@ async def test_a_lost_tail_is_detected_before_the_log_grows_again():
     continuity = await reading(broker)
     broker.restarts(keep=6, new=0)
     assert await continuity.truncated_partitions([P], {}) == {P}
+
+
+def unreadable(offset: int) -> Record:
+    return Record("t", 0, offset, 0, None, None, (), problem="checksum", is_lost=True)
+
+
+async def test_an_unreadable_end_that_was_lost_is_detected():
+    broker = Broker()
+    continuity = await reading(broker)
+    assert await continuity.truncated_partitions([P], {P: [unreadable(10), unreadable(11)]}) == set()
+    broker.restarts(keep=10, new=5)
+    assert await continuity.truncated_partitions([P], {P: broker.log[12:]}) == {P}
+
+
+async def test_an_unreadable_end_that_is_still_there_is_not_truncated():
+    broker = Broker()
+    continuity = await reading(broker)
+    assert await continuity.truncated_partitions([P], {P: [unreadable(10)]}) == set()
+    broker.restarts(keep=10, new=0)
+    broker.log += [unreadable(10), record(11)]
+    assert await continuity.truncated_partitions([P], {P: broker.log[11:]}) == set()
 
 
 async def test_records_that_cannot_be_verified_are_not_returned():

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from districam_common.contract.media import EndKind, Fragment
+from districam_common.kafka.marks import Mark
 from districam_recorder.core import limits
 from districam_recorder.core.assembler import FirstRecord, Segment
 from districam_recorder.core.checkpoint import Checkpoint, decode_checkpoint
@@ -442,6 +443,18 @@ def test_the_truncation_of_an_unreadable_first_record_without_a_commit_is_bounde
     (truncation,) = log.feed(IncomingRecord(1, T0 + 30 * S, 0, fragment("c", E, 9, start_us=T0 + 28 * S)))
     assert isinstance(truncation, Truncation)
     assert truncation.from_us == T0 + 25 * S
+
+
+@pytest.mark.correctness
+def test_the_last_record_read_may_be_an_unreadable_one():
+    log = log_from()
+    log.feed(IncomingRecord(0, T0 + 2 * S, 0, fragment("c", E, 0), "e/0"))
+    for offset in (1, 2):
+        log.feed(IncomingRecord(offset, 0, 0, UNREADABLE))
+    assert log.last_read == Mark(2, T0 + 2 * S, "")
+    assert log.read_marks[0] == log.last_read
+    log.report_tail_truncation(Mark(0, T0 + 2 * S, "e/0"), 0)
+    assert log.position == 1, "whatever has the offsets of the unreadable records is read"
 
 
 def test_a_control_batch_advances_the_position_without_a_truncation():

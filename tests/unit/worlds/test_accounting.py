@@ -29,6 +29,9 @@ from support.world_faults import (
 @example(FaultPlan((Fault("corrupt", 20, 1),))).via("an unreadable record is a pipeline_loss")
 @example(FaultPlan((Fault("corrupt", 20, 12),))).via("the range ends at the next record of another camera")
 @example(FaultPlan((Fault("corrupt", 10, 4),))).via("records lost by the broker's disk were dropped by ingest")
+@example(
+    FaultPlan((Fault("corrupt", 34, 12, 1), Fault("renamed", 51, 54, 1), Fault("tail_lost", 46, 20, 1)), seed=10)
+).via("the last record read is the last readable one")
 @example(FaultPlan((Fault("silent", 20, 20), Fault("corrupt", 40, 1)))).via("a new epoch's first fragment")
 @example(FaultPlan((Fault("silent", 25, 40), Fault("corrupt", 24, 2)))).via("nothing follows it for long")
 @example(FaultPlan((Fault("killed", 26, 30), Fault("corrupt", 25, 2)))).via("an epoch's last fragment")

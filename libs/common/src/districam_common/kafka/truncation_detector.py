@@ -19,7 +19,7 @@ from aiokafka.structs import TopicPartition
 from districam_common.kafka import internals, offsets
 from districam_common.kafka.connection import client_arguments, translate_errors
 from districam_common.kafka.marks import Mark
-from districam_common.kafka.records import Partition, Record, last_mark, mark_of
+from districam_common.kafka.records import Partition, Record, mark_of
 from districam_common.runtime.settings import KafkaSettings
 
 RecordLookup = Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, Record | None]]]
@@ -95,7 +95,7 @@ class TruncationDetector:
             p for p in unverified if leader_connections[p] is None and p not in got
         }  # without a leader and without records, there is nothing to verify
         before = {p: self._last_marks[p] for p in unverified if p in self._last_marks}
-        latest = {p: mark for p in unverified if (mark := last_mark(got.get(p, ()))) is not None}
+        latest = {p: mark for p in unverified if (mark := _end_mark(got.get(p, ()))) is not None}
         for asked in (before, latest):
             self._truncated |= await self._find_truncated(asked)
         self._connections |= {p: leader_connections[p] for p in unverified - self._truncated}
@@ -108,7 +108,7 @@ class TruncationDetector:
         return set()
 
     def _update_last_marks(self, got: Mapping[Partition, Sequence[Record]]) -> None:
-        self._last_marks |= {p: mark for p, some in got.items() if (mark := last_mark(some)) is not None}
+        self._last_marks |= {p: mark for p, some in got.items() if (mark := _end_mark(some)) is not None}
 
     async def _find_truncated(self, marks: Mapping[Partition, Mark]) -> set[Partition]:
         if not marks:
@@ -119,6 +119,14 @@ class TruncationDetector:
     def _leader_connection(self, partition: Partition) -> object | None:
         """The connection to the partition's leader, if there is one."""
         return internals.connection_to_leader(self._consumer, partition)
+
+
+def _end_mark(records: Sequence[Record]) -> Mark | None:
+    """The mark of the last record that was in the log, unreadable ones included; None if there is none.
+
+    An unreadable one counts as still there while nothing readable has its offset.
+    """
+    return next((mark_of(record) for record in reversed(records) if record.is_lost or not record.problem), None)
 
 
 def matches(mark: Mark, found: Record | None) -> bool:

@@ -127,8 +127,7 @@ class PartitionLog:
         is_new = self._is_new_since_truncation(incoming.mark)
         effects = self._end_truncation(incoming.append_us or None) if is_new else []
         self.position = incoming.offset + incoming.count
-        if incoming.append_us and (self._last_read is None or self._last_read.offset < incoming.offset):
-            self._last_read = incoming.mark
+        self._last_read = self._last_read_with(incoming)
         effects += self._assembler.advance_time(incoming.append_us)
         if isinstance(incoming.content, InvalidRecord):
             effects.append(self._reject(incoming, incoming.content))
@@ -136,6 +135,20 @@ class PartitionLog:
             effects += self._feed_fragment(incoming, incoming.content)
         self._progress.add(effects)
         return effects
+
+    def _last_read_with(self, incoming: IncomingRecord) -> Mark | None:
+        """The mark of the last record read, `incoming` included.
+
+        An unreadable one counts too, with the append time before it: if the log loses only such records and grows
+        again, the records that take their offsets would never be read.
+        """
+        before = self._last_read
+        if before is not None and incoming.offset <= before.offset:
+            return before
+        if incoming.append_us:
+            return incoming.mark
+        is_lost = isinstance(incoming.content, InvalidRecord) and incoming.content.is_lost
+        return Mark(incoming.offset, before.append_us, "") if is_lost and before is not None else before
 
     def _reject(self, incoming: IncomingRecord, content: InvalidRecord) -> Rejection:
         """Rejects a record. If fragments may be lost with it, also begins a truncation, reported by time."""
