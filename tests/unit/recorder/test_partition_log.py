@@ -409,6 +409,15 @@ def test_an_unreadable_record_is_rejected_and_its_time_is_reported_as_a_truncati
     assert truncation.to_us == T0 + 12 * S, "up to the next record, plus the clock tolerance"
 
 
+def test_the_truncation_of_an_unreadable_record_lasts_to_the_next_fragment():
+    log = log_from()
+    log.feed(IncomingRecord(0, T0 + 2 * S, 0, fragment("c", E, 0)))
+    log.feed(IncomingRecord(1, 0, 0, UNREADABLE))
+    truncation, _ = log.feed(IncomingRecord(2, T0 + 5 * S, 0, fragment("c", E, 4, start_us=T0 + 8 * S)))
+    assert isinstance(truncation, Truncation)
+    assert truncation.to_us == T0 + 8 * S, "the broker's clock is behind"
+
+
 def test_an_unreadable_record_may_have_been_the_first_fragment_of_a_new_epoch():
     log = log_from()
     log.feed(IncomingRecord(0, T0 + 2 * S, 0, fragment("c", E, 0)))

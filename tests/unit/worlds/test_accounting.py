@@ -28,6 +28,11 @@ from support.world_faults import (
 @given(fault_plans([*FAULTS_WITHOUT_LOSS, *INDEX_FAULTS, "truncated", "tail_lost", "corrupt"]))
 @example(FaultPlan((Fault("corrupt", 20, 1),))).via("an unreadable record is a pipeline_loss")
 @example(FaultPlan((Fault("corrupt", 20, 12),))).via("the range ends at the next record of another camera")
+@example(
+    FaultPlan(
+        (Fault("corrupt", 34, 12, 1), Fault("broker_clock_wrong", 15, 40, 1), Fault("stepped", 12, 50, 1)), seed=14
+    )
+).via("the range ends by the clock of a broker that is behind")
 @example(FaultPlan((Fault("corrupt", 10, 4),))).via("records lost by the broker's disk were dropped by ingest")
 @example(
     FaultPlan((Fault("corrupt", 34, 12, 1), Fault("renamed", 51, 54, 1), Fault("tail_lost", 46, 20, 1)), seed=10)

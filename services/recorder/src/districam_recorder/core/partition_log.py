@@ -42,6 +42,11 @@ class IncomingRecord:
         return Mark(self.offset, self.append_us, self.id)
 
     @property
+    def start_us(self) -> int:
+        """The start of its fragment; 0 if it is none."""
+        return self.content.info.start_us if isinstance(self.content, Fragment) else 0
+
+    @property
     def bytes(self) -> int:
         """Bytes that the record holds in memory until it is stored."""
         return len(self.content.value) if isinstance(self.content, Fragment) else 0
@@ -125,7 +130,7 @@ class PartitionLog:
         if not incoming.offset <= self.position < incoming.offset + incoming.count:
             return []
         is_new = self._is_new_since_truncation(incoming.mark)
-        effects = self._end_truncation(incoming.append_us or None) if is_new else []
+        effects = self._end_truncation(incoming.append_us or None, incoming.start_us) if is_new else []
         self.position = incoming.offset + incoming.count
         self._last_read = self._last_read_with(incoming)
         effects += self._assembler.advance_time(incoming.append_us)
@@ -286,12 +291,12 @@ class PartitionLog:
             return True
         return broker_us is not None and broker_us >= before.append_us + MAX_UNREAD_LOSS_US
 
-    def _end_truncation(self, to_us: int | None) -> list[Effect]:
+    def _end_truncation(self, to_us: int | None, next_start_us: int = 0) -> list[Effect]:
+        """Ends the truncation at `to_us`, or at the start of the next fragment if the broker's clock is behind that."""
         if self._truncated_from is None or to_us is None:
             return []
         first, self._truncated_from, self._last_before_truncation = self._truncated_from, None, None
         if self._is_loss_unreadable:  # `append_us` 0: the log's first record, without an earlier time
-            return [
-                Truncation(first, first.append_us or max(0, to_us - MAX_FRAGMENT_DELAY_US), to_us + CLOCK_TOLERANCE_US)
-            ]
+            from_us = first.append_us or max(0, to_us - MAX_FRAGMENT_DELAY_US)
+            return [Truncation(first, from_us, max(to_us + CLOCK_TOLERANCE_US, next_start_us))]
         return [Truncation(first, first.append_us, max(to_us, first.append_us))]
