@@ -12,12 +12,13 @@ from districam_common.contract import names
 from districam_common.contract.events import Camera, SegmentStored
 from districam_common.contract.media import Fragment
 from districam_common.ledger.ledger import LedgerInputs, State, ledger
+from districam_recorder.core.partition_log import MAX_FRAGMENT_DELAY_US
 from support.world_broker import PARTITIONS, Broker, Bucket, CorruptFragment
 from support.world_cameras import TICK_US, WORLD_START_US, FragmentContent, S, SimulatedCamera, contents, tick_us
 from support.world_faults import Fault, FaultPlan, Kind, truncated_tail_s
 from support.world_index import Indexer
 from support.world_ingest import BrokerLink, Ingest, SimulatedHostClock
-from support.world_recorder import EffectLog, ProcessCrashed, Recorder
+from support.world_recorder import RULES, EffectLog, ProcessCrashed, Recorder
 
 CAMERA_IDS = ("gate", "yard")
 SESSION_TICKS = 20
@@ -375,6 +376,19 @@ class World:
         """The camera's fragments that reached the log but could never be read."""
         log = self.broker.all_appended.get((names.FRAGMENTS, names.partition_of(name, PARTITIONS)), [])
         return [one.value.fragment for one in log if isinstance(one.value, CorruptFragment)]
+
+    def late_corrupt_fragments(self, name: str) -> list[Fragment]:
+        """Those of them whose epoch had been idle in the log, or had no record in it and was late by more than is usual."""
+        log = self.broker.all_appended.get((names.FRAGMENTS, names.partition_of(name, PARTITIONS)), [])
+        read_us, out = dict[str, int](), list[Fragment]()
+        for one in log:
+            if isinstance(one.value, Fragment):
+                read_us[one.value.info.epoch] = one.appended_us
+            elif isinstance(one.value, CorruptFragment):
+                info = one.value.fragment.info
+                earliest_us = read_us.get(info.epoch, info.start_us + MAX_FRAGMENT_DELAY_US - RULES.idle_us)
+                out += [one.value.fragment] if one.appended_us - earliest_us > RULES.idle_us else []
+        return out
 
     def unrecoverable(self) -> set[tuple[str, int]]:
         """(epoch, seq) of fragments that the log lost before a recorder could read them."""

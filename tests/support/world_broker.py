@@ -30,8 +30,11 @@ Value = Fragment | CorruptFragment | InvalidRecord | SegmentStored | StreamEvent
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
+    """A record; `append_us` is by its leader's clock, `appended_us` the true time."""
+
     append_us: int
     value: Value
+    appended_us: int
 
     @property
     def id(self) -> str:
@@ -92,7 +95,7 @@ class Broker:
         """Appends a record and returns its append time."""
         if topic == names.FRAGMENTS and partition in self.corrupting_partitions and isinstance(value, Fragment):
             value = CorruptFragment(value)
-        logged = LogRecord(self.clock_us(self.leader(topic, partition)), value)
+        logged = LogRecord(self.clock_us(self.leader(topic, partition)), value, self.now_us)
         self.log(topic, partition).append(logged)
         self.all_appended.setdefault((topic, partition), []).append(logged)
         return logged.append_us

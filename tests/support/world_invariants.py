@@ -19,8 +19,9 @@ from districam_recorder.core.partition_log import InvalidRecord
 from support.world import CAMERA_IDS, CHECKED_UNTIL_US, HORIZON, RecordedPicture, Snapshot, World
 from support.world_broker import PARTITIONS, CorruptFragment
 from support.world_cameras import GOP_TICKS, TICK_US, WORLD_START_US, FragmentContent, S, contents, tick_us
-from support.world_faults import LOSS_BUGS
+from support.world_faults import LOSS_BUGS, TICKS_A_SECOND, truncated_tail_s
 from support.world_index import TOPIC_PARTITIONS, Index
+from support.world_recorder import ROUND_US
 
 
 def seconds(at_us: int) -> float:
@@ -269,8 +270,13 @@ def _lossy_intervals(world: World, name: str) -> list[Interval]:
 
 
 def _logged(world: World, name: str) -> set[tuple[str, int]]:
-    """(epoch, number) of all pictures that reached the log and were readable, or were lost with its tail."""
-    corrupt = world.corrupt_fragments(name) if world.plan.has("tail_lost") else []
+    """(epoch, number) of all pictures that reached the log and were readable, or whose loss there cannot be told from ours.
+
+    The range of an unreadable record does not reach back to what is delivered late: an ingest that was killed and one
+    that was cut off look the same, and minutes of the dead one would read `storage_down`.
+    """
+    is_tail_lost = world.plan.has("tail_lost")
+    corrupt = world.corrupt_fragments(name) if is_tail_lost else world.late_corrupt_fragments(name)
     return {one for fragment in [*world.fragments(name), *corrupt] for one in _pictures(fragment)}
 
 
@@ -338,6 +344,7 @@ ALLOWED_CAUSES: dict[str, set[str]] = {
     "record": {"stream_changed"},
     "service": {"service_down"},
     "corrupt": {"storage_down"},
+    "corrupt_when_late": {"storage_down", "pipeline_loss", "service_down"},
     "shed": {"shed_backpressure"},
     "tail_lost_after_read": {"storage_down"},
     "tail_loss_at_tick": {"storage_down"},
@@ -364,9 +371,30 @@ def check_gap_causes(world: World) -> None:
                 nearby = _outage_reasons(reasons, tick)
                 allowed = set[str]().union(*(ALLOWED_CAUSES[reason] for reason in nearby))
                 is_excused = world.plan.has("stepped") and state.cause != "pipeline_loss"
+                is_excused |= state.cause == "storage_down" and _may_be_of_lost_tail(world, name, tick)
                 assert state.cause in allowed or is_excused, (
                     f"{name} at {tick / 2} s: {state.cause}, but the true reasons are {sorted(nearby) or 'nothing'}"
                 )
+
+
+TAIL_TICKS_BEFORE = 20 * TICKS_A_SECOND
+"""Marks of read records are up to 15 s apart, and a live fragment is appended up to 5 s after its start."""
+
+
+def _may_be_of_lost_tail(world: World, name: str, tick: int) -> bool:
+    """True if nothing tells whether footage of that tick was lost with the log's tail, or never reached the log.
+
+    What was lost began some time after a mark that survived, and it ended at the latest when the recorder found the
+    end of the log again.
+    """
+    partition = names.partition_of(name, PARTITIONS)
+    return bool(world.broker.truncated_tails[partition]) and any(
+        (fault.at_s - truncated_tail_s(fault)) * TICKS_A_SECOND - TAIL_TICKS_BEFORE
+        <= tick
+        < (fault.at_s + fault.for_s) * TICKS_A_SECOND + ROUND_US // TICK_US
+        for fault in world.plan.faults
+        if fault.kind == "tail_lost" and fault.target == partition
+    )
 
 
 def _ticks(state: State) -> tuple[int, int]:
@@ -398,6 +426,7 @@ def _reasons(world: World, name: str) -> list[set[str]]:
     known = lost & world.effect_log.lost_after_read
     missed = {one for f in world.fragments(name) if (f.info.epoch, f.info.seq) in known for one in _pictures(f)}
     corrupt = {one for f in world.corrupt_fragments(name) for one in _pictures(f)}
+    corrupt_when_late = {one for f in world.late_corrupt_fragments(name) for one in _pictures(f)}
 
     def fate_of(one: tuple[str, int]) -> str:
         if one in truncated:
@@ -405,7 +434,8 @@ def _reasons(world: World, name: str) -> list[set[str]]:
         if one in expired_from_log:
             return "head_lost"
         if one in corrupt:
-            return "tail_lost" if world.plan.has("tail_lost") else "corrupt"
+            fate = "corrupt_when_late" if one in corrupt_when_late else "corrupt"
+            return "tail_lost" if world.plan.has("tail_lost") else fate
         if one in logged or one in corrupted:
             return "lost"
         ahead = HORIZON if world.plan.has("stalled") else SHED_TICKS_AFTER  # pictures held then are sent late

@@ -74,6 +74,15 @@ from support.world_faults import (
 @example(FaultPlan((Fault("suspended", 29, 29, 1), Fault("tail_lost", 10, 20, 1)), seed=15)).via(
     "a lost tail never ends before a record arrives"
 )
+@example(
+    FaultPlan((Fault("restarted_ahead", 43, 13, 1), Fault("tail_lost", 57, 20, 1), Fault("store", 60, 33)), seed=3)
+).via("a dead ingest before a lost tail is told from what was lost")
+@example(
+    FaultPlan((Fault("stalled", 32, 46), Fault("renamed", 60, 29), Fault("tail_lost", 13, 20)), 14, (True, True))
+).via("a stall after a lost tail is told from what was lost")
+@example(FaultPlan((Fault("corrupt", 40, 12), Fault("unreachable", 43, 53), Fault("cut_off", 22, 22)), seed=6)).via(
+    "what was kept for long and then corrupted is told from what we lost"
+)
 @example(FaultPlan((Fault("suspended", 20, 45),))).via("bounds that an ack contradicts are kept along with it")
 @example(FaultPlan((Fault("suspended", 42, 45, 1),), seed=14)).via("a step after a stall is a clock_step")
 @example(FaultPlan((Fault("suspended", 58, 81, 1),), seed=2, single_client=(True, True))).via(
