@@ -130,7 +130,7 @@ async def test_a_record_of_8_mib_is_accepted_and_a_larger_one_is_rejected(
     async with owner.joined(kafka, a_group(), name):  # although it fetches megabytes at a time
         await owner.poll_until(lambda: len(owner.records) == 2)
     assert len(owner.records[0].value or b"") == (8 << 20) + 1
-    with pytest.raises(Rejected, match="max_request_bytes"):
+    with pytest.raises(Rejected, match="MAX_REQUEST_BYTES"):
         await publish_all(kafka, name, [message(0, size=(8 << 20) + (64 << 10))])
 
 
@@ -390,7 +390,7 @@ async def test_a_frozen_broker_is_noticed_and_a_retry_is_stored_once(tmp_path: P
                 await member.commit({where: Committed(1, "")})
             with pytest.raises(Retriable, match="reading the commits"):
                 await member.committed([where])
-            with pytest.raises(Retriable, match="ends"):
+            with pytest.raises(Retriable, match="end offsets: no answer in time"):
                 await member.end_offsets([where])
             assert await member.poll(timeout_s=0.5) == {}
             assert member.last_contact_us() <= frozen_us + 1_000_000
@@ -458,7 +458,7 @@ async def test_a_log_that_lost_its_tail_and_grew_again_is_detected(tmp_path: Pat
                     await owner.poll_until(lambda: False)
                 assert caught.value.partitions == {where: 10}
                 assert not member.is_verified(where)
-            with pytest.raises(Retriable, match="not there any more"):
+            with pytest.raises(Retriable, match="no longer exist"):
                 await follower.read_all()
             assert await member.first_surviving_marks({where: read}) == {where: read[4]}
             member.seek(where, 6, after=read[4])

@@ -79,7 +79,7 @@ def translate_errors(what: str) -> Generator[None]:
     except kafka.IllegalOperation as error:
         raise Retriable(f"{what}: {error}") from error
     except (TimeoutError, OSError) as error:
-        raise Retriable(f"{what}: {error or 'no answer in time'}") from error
+        raise Retriable(f"{what}: {str(error) or 'no answer in time'}") from error
 
 
 def client_arguments(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
