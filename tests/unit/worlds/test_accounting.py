@@ -89,6 +89,9 @@ from support.world_faults import (
     "another replica that took over in the meantime ended the stream"
 )
 @example(FaultPlan((Fault("broker_clock_wrong", 20, 30),))).via("the tightest bounds of all brokers count")
+@example(
+    FaultPlan((Fault("broker_clock_wrong", 19, 27, 1), Fault("indexer", 18, 36, 1), Fault("lossy", 34, 30)), seed=14)
+).via("append times give the order of events though their broker was ahead")
 @example(FaultPlan((Fault("broker_clock_wrong", 42, 23), Fault("broker_clock_wrong", 27, 75, 1)), seed=8)).via(
     "a broker whose clock has stepped is probed in the regular order"
 )
