@@ -134,7 +134,7 @@ class World:
         self._move_leaders(tick)
         active = [fault for fault in self._faults["broker_clock_wrong"] if fault.is_active(tick)]
         self.broker.clock_offsets_us = {
-            fault.target: clock_error_us("broker_clock_wrong", fault.for_s) for fault in active[:1]
+            fault.target: _clock_error_us("broker_clock_wrong", fault.for_s) for fault in active[:1]
         }
         for number, name in enumerate(CAMERA_IDS):
             self._apply_camera_faults(tick, number, self.devices[name])
@@ -207,7 +207,7 @@ class World:
         clock.tick = tick
         for fault in self._starting_faults("skewed", tick) + self._starting_faults("stepped", tick):
             if fault.target == host:
-                clock.offset_us += clock_error_us(fault.kind, fault.for_s)
+                clock.offset_us += _clock_error_us(fault.kind, fault.for_s)
         clock.ahead_us = HOURS_AHEAD_US if self._is("restarted_ahead", tick, host) else 0
         if self._is("killed", tick, host) or any(
             f.target == host for f in self._starting_faults("restarted_ahead", tick)
@@ -423,7 +423,7 @@ def _revised(record: Camera, tick: int, changed_kinds: set[str], *, enabled: boo
     return revised
 
 
-def clock_error_us(kind: Kind, seed: int) -> int:
+def _clock_error_us(kind: Kind, seed: int) -> int:
     """Error of the host's or broker's clock in µs."""
     if kind == "skewed":
         return (seed % 19 - 9) * S // 10

@@ -16,7 +16,7 @@ from districam_common.ledger.ledger import State
 from districam_indexer.core.operations import to_batch
 from districam_indexer.core.plan import plan_entry
 from districam_recorder.core.partition_log import InvalidRecord
-from support.world import CAMERA_IDS, CHECKED_UNTIL_US, HORIZON, RecordedPicture, Snapshot, World, clock_error_us
+from support.world import CAMERA_IDS, CHECKED_UNTIL_US, HORIZON, RecordedPicture, Snapshot, World
 from support.world_broker import PARTITIONS, CorruptFragment
 from support.world_cameras import GOP_TICKS, TICK_US, WORLD_START_US, FragmentContent, S, contents, tick_us
 from support.world_faults import LOSS_BUGS, TICKS_A_SECOND, truncated_tail_s
@@ -372,42 +372,41 @@ def check_gap_causes(world: World) -> None:
                 allowed = set[str]().union(*(ALLOWED_CAUSES[reason] for reason in nearby))
                 is_excused = world.plan.has("stepped") and state.cause != "pipeline_loss"
                 is_excused |= state.cause == "service_down" and _is_event_order_unknown(world, name)
-                is_excused |= state.cause == "storage_down" and _may_be_of_lost_tail(world, name, tick)
+                is_excused |= state.cause == "storage_down" and _may_be_lost_by_log(world, name, tick)
                 assert state.cause in allowed or is_excused, (
                     f"{name} at {tick / 2} s: {state.cause}, but the true reasons are {sorted(nearby) or 'nothing'}"
                 )
 
 
 def _is_event_order_unknown(world: World, name: str) -> bool:
-    """True if the leader of the camera's events was ahead for a while: what it appended then seems to be the last.
+    """True if the clock of the leader of the camera's events was wrong for a while.
 
-    The index has append times, not offsets. Then `service_down`, which blames us, may stand for any cause.
+    What it appends then seems to precede or follow other events: the index has append times, not offsets. Then
+    `service_down`, which blames us, may stand for any cause.
     """
     leader = world.broker.leader(names.STREAMS, names.partition_of(name, PARTITIONS))
-    return any(
-        fault.target == leader and clock_error_us(fault.kind, fault.for_s) > 0
-        for fault in world.plan.faults
-        if fault.kind == "broker_clock_wrong"
-    )
+    return any(fault.kind == "broker_clock_wrong" and fault.target == leader for fault in world.plan.faults)
 
 
-TAIL_TICKS_BEFORE = 20 * TICKS_A_SECOND
-"""Marks of read records are up to 15 s apart, and a live fragment is appended up to 5 s after its start."""
+TICKS_BEFORE_LOSS = 20 * TICKS_A_SECOND
+"""Marks of read records are up to 15 s apart, an epoch is live for 15 s, and a fragment is appended up to 5 s late."""
 
 
-def _may_be_of_lost_tail(world: World, name: str, tick: int) -> bool:
-    """True if nothing tells whether footage of that tick was lost with the log's tail, or never reached the log.
+def _may_be_lost_by_log(world: World, name: str, tick: int) -> bool:
+    """True if nothing tells whether footage of that tick was lost by the log, or never reached it.
 
-    What was lost began some time after a mark that survived, and it ended at the latest when the recorder found the
-    end of the log again.
+    A lost tail began some time after a mark that survived, an unreadable record may have been of any live epoch, and
+    both end at the latest when the recorder finds the end of the log again.
     """
-    partition = names.partition_of(name, PARTITIONS)
-    return bool(world.broker.truncated_tails[partition]) and any(
-        (fault.at_s - truncated_tail_s(fault)) * TICKS_A_SECOND - TAIL_TICKS_BEFORE
-        <= tick
-        < (fault.at_s + fault.for_s) * TICKS_A_SECOND + ROUND_US // TICK_US
-        for fault in world.plan.faults
-        if fault.kind == "tail_lost" and fault.target == partition
+    partition, spans = names.partition_of(name, PARTITIONS), list[tuple[int, int]]()
+    for fault in world.plan.faults:
+        if fault.target == partition and fault.kind == "tail_lost" and world.broker.truncated_tails[partition]:
+            spans.append((fault.at_s - truncated_tail_s(fault), fault.at_s + fault.for_s))
+        if fault.target == partition and fault.kind == "corrupt" and world.corrupt_fragments(name):
+            spans.append((fault.at_s, fault.at_s + fault.for_s))
+    return any(
+        from_s * TICKS_A_SECOND - TICKS_BEFORE_LOSS <= tick < to_s * TICKS_A_SECOND + ROUND_US // TICK_US
+        for from_s, to_s in spans
     )
 
 

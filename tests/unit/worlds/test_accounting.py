@@ -92,6 +92,12 @@ from support.world_faults import (
 @example(
     FaultPlan((Fault("broker_clock_wrong", 19, 27, 1), Fault("indexer", 18, 36, 1), Fault("lossy", 34, 30)), seed=14)
 ).via("append times give the order of events though their broker was ahead")
+@example(
+    FaultPlan((Fault("broker_clock_wrong", 30, 38, 1), Fault("recorder", 25, 21), Fault("changed", 55, 4)), seed=2)
+).via("append times give the order of events though their broker was behind")
+@example(
+    FaultPlan((Fault("corrupt", 41, 12), Fault("cut_off", 11, 16, 1), Fault("killed", 28, 6)), 12, (True, False))
+).via("a dead ingest is told from unreadable records")
 @example(FaultPlan((Fault("broker_clock_wrong", 42, 23), Fault("broker_clock_wrong", 27, 75, 1)), seed=8)).via(
     "a broker whose clock has stepped is probed in the regular order"
 )
