@@ -34,9 +34,6 @@ from support.world_faults import (
     )
 ).via("the range ends by the clock of a broker that is behind")
 @example(FaultPlan((Fault("corrupt", 10, 4),))).via("records lost by the broker's disk were dropped by ingest")
-@example(
-    FaultPlan((Fault("corrupt", 34, 12, 1), Fault("renamed", 51, 54, 1), Fault("tail_lost", 46, 20, 1)), seed=10)
-).via("the last record read is the last readable one")
 @example(FaultPlan((Fault("silent", 20, 20), Fault("corrupt", 40, 1)))).via("a new epoch's first fragment")
 @example(FaultPlan((Fault("silent", 25, 40), Fault("corrupt", 24, 2)))).via("nothing follows it for long")
 @example(FaultPlan((Fault("killed", 26, 30), Fault("corrupt", 25, 2)))).via("an epoch's last fragment")
@@ -83,6 +80,9 @@ from support.world_faults import (
 @example(FaultPlan((Fault("corrupt", 40, 12), Fault("unreachable", 43, 53), Fault("cut_off", 22, 22)), seed=6)).via(
     "what was kept for long and then corrupted is told from what we lost"
 )
+@example(
+    FaultPlan((Fault("corrupt", 34, 12, 1), Fault("renamed", 51, 54, 1), Fault("tail_lost", 46, 20, 1)), seed=10)
+).via("the last record read is the last readable one")
 @example(FaultPlan((Fault("suspended", 20, 45),))).via("bounds that an ack contradicts are kept along with it")
 @example(FaultPlan((Fault("suspended", 42, 45, 1),), seed=14)).via("a step after a stall is a clock_step")
 @example(FaultPlan((Fault("suspended", 58, 81, 1),), seed=2, single_client=(True, True))).via(
