@@ -6,7 +6,7 @@ from itertools import groupby, pairwise
 from random import Random
 
 from districam_common.contract import names
-from districam_common.contract.events import DeadLetter, Lost
+from districam_common.contract.events import Camera, DeadLetter, Lost
 from districam_common.contract.media import Fragment, FragmentInfo
 from districam_common.contract.segment_array import LOSSY
 from districam_common.ledger.causes import LoggedEvent
@@ -371,7 +371,9 @@ def check_gap_causes(world: World) -> None:
                 nearby = _outage_reasons(reasons, tick)
                 allowed = set[str]().union(*(ALLOWED_CAUSES[reason] for reason in nearby))
                 is_excused = world.plan.has("stepped") and state.cause != "pipeline_loss"
-                is_excused |= state.cause == "service_down" and _is_event_order_unknown(world, name)
+                is_excused |= state.cause == "service_down" and (
+                    _is_event_order_unknown(world, name) or _is_change_misdated(world, name, tick)
+                )
                 is_excused |= state.cause == "storage_down" and _may_be_lost_by_log(world, name, tick)
                 assert state.cause in allowed or is_excused, (
                     f"{name} at {tick / 2} s: {state.cause}, but the true reasons are {sorted(nearby) or 'nothing'}"
@@ -386,6 +388,18 @@ def _is_event_order_unknown(world: World, name: str) -> bool:
     """
     leader = world.broker.leader(names.STREAMS, names.partition_of(name, PARTITIONS))
     return any(fault.kind == "broker_clock_wrong" and fault.target == leader for fault in world.plan.faults)
+
+
+def _is_change_misdated(world: World, name: str, tick: int) -> bool:
+    """True between the time of a change of the camera's record and its append time by a broker whose clock was wrong.
+
+    A change is effective by its append time: a camera that was disabled is expected until then.
+    """
+    return any(
+        min(one.append_us, one.appended_us) <= tick_us(tick) < max(one.append_us, one.appended_us)
+        for one in world.broker.log(names.CAMERAS, 0)
+        if isinstance(one.value, Camera) and one.value.camera_id == name
+    )
 
 
 TICKS_BEFORE_LOSS = 20 * TICKS_A_SECOND
