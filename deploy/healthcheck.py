@@ -10,8 +10,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-MEMBER = Path("/opt/districam/pyproject.toml")
-"""The service's own: its default port."""
+PYPROJECT = Path("/opt/districam/pyproject.toml")
+"""The service's own pyproject.toml, which the Dockerfile puts there."""
 SIMULATOR = ("simulator", 8554)
 TIMEOUT_S = 4
 
@@ -21,7 +21,7 @@ def main() -> int:
     if service == SIMULATOR[0]:
         with socket.create_connection(("127.0.0.1", SIMULATOR[1]), TIMEOUT_S):
             return 0
-    port = os.environ.get("DISTRICAM_HEALTH__PORT") or tomllib.loads(MEMBER.read_text())["tool"]["districam"]["port"]
+    port = os.environ.get("DISTRICAM_HEALTH__PORT") or default_port(PYPROJECT)
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=TIMEOUT_S):
             return 0
@@ -30,6 +30,12 @@ def main() -> int:
     except OSError as error:
         print(f"no answer on port {port}: {error}")
     return 1
+
+
+def default_port(pyproject: Path) -> int:
+    """The health port in a service's `[tool.districam]`."""
+    port: int = tomllib.loads(pyproject.read_text())["tool"]["districam"]["port"]
+    return port
 
 
 def _missing(body: bytes) -> str:

@@ -1,5 +1,6 @@
 """deploy/ and the operator's documentation agree with the code: settings, ports, topics, programs, metrics, alerts."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -59,6 +60,15 @@ def test_every_variable_of_compose_is_documented_with_its_default() -> None:
 
 def test_ports_agree_with_the_code() -> None:
     assert {name: spec.port for name, spec in SERVICES.items()} == PORTS
+    spec = importlib.util.spec_from_file_location("healthcheck", DEPLOY / "healthcheck.py")
+    assert spec is not None
+    assert spec.loader is not None
+    healthcheck = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(healthcheck)
+    assert {name: healthcheck.default_port(ROOT / f"services/{name}/pyproject.toml") for name in SERVICES} == PORTS
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    assert "ARG MEMBER=services/${SERVICE}\n" in dockerfile
+    assert f"COPY ${{MEMBER}}/pyproject.toml {healthcheck.PYPROJECT}\n" in dockerfile
     prometheus = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
     scraped = {job["job_name"]: job["dns_sd_configs"][0]["port"] for job in prometheus["scrape_configs"]}
     assert {name: scraped[name] for name in PORTS} == PORTS
